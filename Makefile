@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-cluster test kills cluster-test faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
+.PHONY: help setup build demo demo-cluster test kills cluster-test faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench gpu-test gpu-bench \
     bench-mix bench-idle bench-delivery bench-clips bench-history bench-tracking bless fuzz clean
 
 # The paths of what scripts/setup installed; see scripts/env.
@@ -77,6 +77,21 @@ bench: ## CPU time per frame by stage, beside the decoder and ONNX Runtime alone
 	$(ENV) cache=$$KVS_INFER_CACHE; table() { "$$KVS_INFER_PYTHON" benches/table.py target/release/kvs-infer "$$@"; }; \
 	    table "$$cache/models/street.onnx" "$$cache/clips/street.mp4" --int8; \
 	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4" --int8 $(if $(NO_CALLGRIND),,--callgrind)
+
+# ONNX Runtime with CUDA, and the libraries that it loads.
+GPU = $(ENV) cuda="$$KVS_INFER_CACHE/onnxruntime-gpu/lib"; \
+    export ORT_DYLIB_PATH="$$cuda/libonnxruntime.so" LD_LIBRARY_PATH="$$cuda$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}";
+
+gpu-test: ## the tests that need a GPU of NVIDIA (driver 580 or later) on this machine; the lines `figure:` are its figures
+	@scripts/setup gpu
+	$(GPU) export KVS_INFER_GPU=1; cargo test --locked -p kvs-infer --lib -- --nocapture kernel_tests:: && \
+	    real() { cargo test --locked -p kvs-infer --test integration -- --ignored --nocapture --test-threads=1 "$$@"; }; \
+	    real real_gpu:: --skip loss:: && real real_gpu::loss::
+
+gpu-bench: ## a detector on a GPU by the size of its batches, float32 and (where it is) float16: MODELS="a.onnx b.onnx"
+	@scripts/setup gpu
+	$(GPU) for model in $(or $(MODELS),"$$KVS_INFER_CACHE"/models/{street,plate}*.onnx); do \
+	    cargo bench --locked --bench gpu -- "$$model" cuda:0; done
 
 bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion gate, beside the usual Python program
 	@scripts/setup bench

@@ -8,6 +8,7 @@ mod decode;
 mod detect;
 mod docs;
 mod publish;
+mod real_gpu;
 mod replay;
 mod service;
 mod sharing;

@@ -184,7 +184,7 @@ fn write_row(
 ) -> io::Result<()> {
     writeln!(
         out,
-        "{model:width$}  {layout:12}  {by:8}  {input:18}  {device:7}  {engine:17}  {ms:>8}  {classes}"
+        "{model:width$}  {layout:12}  {by:8}  {input:18}  {device:7}  {engine:28}  {ms:>8}  {classes}"
     )
 }
 

@@ -3,25 +3,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ort::session::SessionOutputs;
+use gpu::FoundBox;
 
 use super::batch_limit::BatchLimit;
 use super::batching::{BatchHandler, DetectJob, JobDetections, JobResult};
-use super::boxes::{self, Outputs};
+use super::boxes::{self, Outputs, candidates_of};
 use super::claims::MetadataClaims;
 use super::classes::class_names;
+use super::cuda::{DevicePath, ProvedGpu};
 use super::error::{DetectError, ModelFault};
 use super::identify::{LayoutEvidence, LayoutSource, identify};
+use super::inference_path::{HostPath, InferencePath};
 use super::layout::Head;
 use super::letterbox::Letterbox;
 use super::model::{InputShape, ModelInfo, read_input};
-use super::nms::suppress;
+use super::net_outputs::NetOutputs;
+use super::nms::{Candidate, suppress};
 use super::node_placement::NodePlacement;
-use super::onnx::{Net, Tensor, floats, shapes};
+use super::onnx::{Net, SessionStream};
 use super::opening::{LoadCandidate, Opening};
 use super::painted_input::PaintedInput;
 use super::plausibility::{LayoutVerdict, Plausibility};
-use super::spec::{BoxUnits, Device, EngineInfo, ModelSpec, Thresholds};
+use super::spec::{BoxUnits, Device, EngineInfo, GpuLevel, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use crate::base::{Stopwatch, Took};
 use crate::media::{Detection, ModelId};
@@ -30,13 +33,12 @@ use crate::telemetry::detect::BatchInferred;
 /// A loaded model with everything that an inference needs, so that a frame allocates little.
 pub(super) struct Engine {
     info: ModelInfo,
-    net: Net,
+    path: InferencePath,
     head: Head,
     units: BoxUnits,
     /// Other layouts with outputs of the same shape, for the remedy in an error.
     others: String,
     plausibility: Plausibility,
-    painted: PaintedInput,
     limit: BatchLimit,
     /// Buffers for `f16` outputs converted to `f32`: boxes, scores.
     scratch: [Vec<f32>; 2],
@@ -57,7 +59,7 @@ impl Engine {
     ) -> Result<Self, DetectError> {
         let opening = Opening::new(spec, threads)?;
         let (mut loaded, engine, fallback) = opening.on(device, |candidate| Self::on(candidate, &slots))?;
-        loaded.info.engine = engine;
+        loaded.info.engine = loaded.info.engine.with(engine);
         loaded.info.fallback = fallback;
         Ok(loaded)
     }
@@ -66,24 +68,81 @@ impl Engine {
         candidate: &LoadCandidate<'_>,
         slots: impl Fn(&InputShape, Device) -> usize,
     ) -> Result<Self, DetectError> {
-        let (mut net, spec) = (candidate.net()?, candidate.spec);
+        let Device::Cuda(index) = candidate.device() else { return Self::on_host(candidate, &slots) };
+        let mut reasons = Vec::new();
+        match ProvedGpu::open(index) {
+            Ok(gpu) => {
+                for (graphs, level) in [(true, GpuLevel::Graphs), (false, GpuLevel::Painting)] {
+                    match Self::on_gpu(candidate, &gpu, graphs, &slots) {
+                        Ok(engine) => return Ok(engine.at_level(level, &reasons)),
+                        Err(error) => reasons.push(level_fault(error)?),
+                    }
+                }
+            }
+            Err(reason) => reasons.push(reason),
+        }
+        Ok(Self::on_host(candidate, &slots)?.at_level(GpuLevel::Inference, &reasons))
+    }
+
+    /// Loads the model with its input in host memory.
+    fn on_host(
+        candidate: &LoadCandidate<'_>,
+        slots: &impl Fn(&InputShape, Device) -> usize,
+    ) -> Result<Self, DetectError> {
+        let path = |net, input, painted| Ok(InferencePath::Host(HostPath { net, input, painted }));
+        Self::with_path(candidate, candidate.net()?, slots, path)
+    }
+
+    /// Loads the model with its input and outputs in the memory of a GPU.
+    fn on_gpu(
+        candidate: &LoadCandidate<'_>,
+        gpu: &ProvedGpu,
+        graphs: bool,
+        slots: &impl Fn(&InputShape, Device) -> usize,
+    ) -> Result<Self, DetectError> {
+        let stream = SessionStream::Given { address: gpu.stream_address(), graphs };
+        let path = |net, input: InputShape, painted: PaintedInput| {
+            let shape = (input, candidate.spec.input);
+            let batches = (painted.slots(), graphs);
+            Ok(InferencePath::Device(Box::new(DevicePath::new(net, gpu, shape, batches, painted.tensor())?)))
+        };
+        Self::with_path(candidate, candidate.net_on(stream)?, slots, path)
+    }
+
+    fn with_path(
+        candidate: &LoadCandidate<'_>,
+        net: Net,
+        slots: &impl Fn(&InputShape, Device) -> usize,
+        path: impl FnOnce(Net, InputShape, PaintedInput) -> Result<InferencePath, String>,
+    ) -> Result<Self, DetectError> {
+        let (spec, device) = (candidate.spec, candidate.device());
         let faulty = |fault| candidate.faulty(fault);
         // The cheap checks come before the warm-up, which runs the model twice.
         let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
         let named = net.metadata("names");
         let classes = class_names(spec.classes.as_deref(), named.as_deref()).map_err(faulty)?;
-        let device = candidate.device();
         let mut limit = BatchLimit::new(&spec.name, device, input.batch, slots(&input, device));
         // The warm-up runs on the padding's grey, which also fills the padding of the first pictures.
         let painted = PaintedInput::new(input, limit.sizes().max(), spec.input);
+        let mut path = path(net, input, painted).map_err(|reason| faulty(ModelFault::WarmUp(reason)))?;
         let began = Instant::now();
-        limit.warm_up(|batch| net.run(painted.tensor(), input, batch).map(drop));
-        let warm_up =
-            warm_up(spec, &mut net, (painted.tensor(), input), classes.len(), began).map_err(faulty)?;
-        let info = warm_up.info(candidate, input, classes, net.nodes().cloned());
+        limit.warm_up(|batch| path.run(batch).map(drop));
+        let warm_up = warm_up(spec, &mut path, input, classes.len(), began).map_err(faulty)?;
+        let info = warm_up.info(candidate, input, classes, path.net().nodes().cloned());
         let WarmUp { head, plausibility, others, .. } = warm_up;
         let (scratch, meter, units) = ([Vec::new(), Vec::new()], StepMeter::default(), spec.box_units);
-        Ok(Self { info, net, head, units, others, plausibility, painted, limit, scratch, meter })
+        Ok(Self { info, path, head, units, others, plausibility, limit, scratch, meter })
+    }
+
+    /// Returns the engine with the part of its work that the GPU does, and the reasons if that is not all of it.
+    fn at_level(mut self, level: GpuLevel, reasons: &[String]) -> Self {
+        let missing = match level {
+            GpuLevel::Inference => "the CPU paints the pictures",
+            GpuLevel::Painting | GpuLevel::Graphs => "there are no CUDA graphs",
+        };
+        self.info.engine.gpu = Some(level);
+        self.info.engine.note = (!reasons.is_empty()).then(|| format!("{missing}: {}", reasons.join("; ")));
+        self
     }
 
     pub(super) fn info(&self) -> &ModelInfo {
@@ -102,7 +161,7 @@ impl Engine {
         let mut slot = 0;
         let paint = |job: &DetectJob| {
             let place =
-                self.painted.paint(slot, &job.frame).map_err(|fault| DetectError::picture(&job.frame, fault));
+                self.path.paint(slot, &job.frame).map_err(|fault| DetectError::picture(&job.frame, fault));
             slot += usize::from(place.is_ok());
             place
         };
@@ -116,10 +175,58 @@ impl Engine {
         seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
     ) -> (Result<Vec<JobResult>, String>, [Took; 2]) {
-        let Self { info, net, head, units, others, plausibility, painted, limit, scratch, .. } = self;
+        match self.find_boxes(used, seen) {
+            Ok(Some(found)) => {
+                let inference = watch.lap();
+                let answers =
+                    found.iter().zip(seen).map(|(boxes, (by, place))| self.answer(boxes, by, place));
+                (Ok(answers.collect()), [inference, watch.lap()])
+            }
+            Ok(None) => self.infer_whole(used, seen, watch),
+            Err(reason) => (Err(reason), [watch.lap(), watch.lap()]),
+        }
+    }
+
+    /// Runs the model and returns the boxes of each slot that reach its lowest threshold, where the path finds them without the whole
+    /// outputs. That is once the numbers have shown that the layout is right.
+    fn find_boxes(
+        &mut self,
+        used: usize,
+        seen: &[(&[Thresholds], Letterbox)],
+    ) -> Result<Option<Vec<Vec<FoundBox>>>, String> {
+        let all = seen.iter().flat_map(|(thresholds, _)| *thresholds);
+        let lowest = all.map(|by| by.conf).min_by(f32::total_cmp).filter(|conf| *conf > 0.0);
+        match lowest {
+            Some(conf) if self.plausibility.is_settled() => {
+                let batch = self.limit.sizes().slots(used);
+                self.path.find(batch, (self.head, self.info.classes.len()), conf)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the detections of the boxes in a slot, one list per threshold.
+    fn answer(&self, boxes: &[FoundBox], thresholds: &[Thresholds], place: &Letterbox) -> JobResult {
+        let by = |by: &Thresholds| {
+            let sure: Vec<FoundBox> = boxes.iter().filter(|found| found.conf >= by.conf).copied().collect();
+            let candidates = candidates_of(&sure, self.head.layout, self.units, place);
+            detections(candidates, by.nms_iou, &self.info.classes)
+        };
+        let lists = thresholds.iter().map(by).collect::<Result<JobDetections, String>>();
+        lists.map_err(|reason| contradiction(&self.info, &self.others, reason))
+    }
+
+    /// As [`Self::infer`], by the whole outputs.
+    fn infer_whole(
+        &mut self,
+        used: usize,
+        seen: &[(&[Thresholds], Letterbox)],
+        watch: &mut Stopwatch,
+    ) -> (Result<Vec<JobResult>, String>, [Took; 2]) {
+        let Self { info, path, head, units, others, plausibility, limit, scratch, .. } = self;
         // Unused slots hold old pictures, and their results are dropped.
         let batch = limit.sizes().slots(used);
-        let outputs = net.run(painted.tensor(), info.input, batch);
+        let outputs = path.run(batch);
         let inference = watch.lap();
         let found = outputs.and_then(|outputs| {
             let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
@@ -128,7 +235,9 @@ impl Engine {
                 // Before the boxes: numbers that are read by a wrong layout make boxes that seem right.
                 plausibility.inspect(&outputs, longer_px(info.input))?;
                 // Entries of one camera share the inference, and differ in their thresholds only.
-                let by = |by: &Thresholds| detections(&outputs, place, *by, &info.classes);
+                let by = |by: &Thresholds| {
+                    detections(boxes::candidates(&outputs, place, by.conf), by.nms_iou, &info.classes)
+                };
                 thresholds.iter().map(by).collect::<Result<JobDetections, String>>()
             };
             let answers = seen.iter().enumerate().map(|(slot, (by, place))| {
@@ -137,6 +246,19 @@ impl Engine {
             Ok(answers.collect())
         });
         (found, [inference, watch.lap()])
+    }
+}
+
+/// Returns the reason for which a model cannot use a part of the GPU's work.
+///
+/// # Errors
+/// The error itself, where it does not concern that part: the model runs in no way.
+fn level_fault(error: DetectError) -> Result<String, DetectError> {
+    match error {
+        DetectError::Model { fault, .. } if matches!(*fault, ModelFault::Load(_) | ModelFault::WarmUp(_)) => {
+            Ok(fault.to_string())
+        }
+        other => Err(other),
     }
 }
 
@@ -227,16 +349,16 @@ struct BatchOutputs<'a> {
 
 impl<'a> BatchOutputs<'a> {
     fn read(
-        outputs: &'a SessionOutputs<'_>,
+        outputs: &'a NetOutputs<'_>,
         head: Head,
         classes: usize,
         batch: usize,
         [boxes, scores]: &'a mut [Vec<f32>; 2],
     ) -> Result<Self, String> {
         // On each inference: a graph with open dimensions may return other shapes for another batch.
-        let columns = head.columns(&shapes(outputs), batch, classes)?;
-        let boxes = floats(&outputs[head.boxes], boxes)?;
-        let scores = if head.scores == head.boxes { boxes } else { floats(&outputs[head.scores], scores)? };
+        let columns = head.columns(&outputs.shapes(), batch, classes)?;
+        let boxes = outputs.floats(head.boxes, boxes)?;
+        let scores = if head.scores == head.boxes { boxes } else { outputs.floats(head.scores, scores)? };
         Ok(Self { head, batch, boxes, scores, columns, classes })
     }
 
@@ -256,21 +378,19 @@ impl<'a> BatchOutputs<'a> {
     }
 }
 
-/// Returns the detections above the thresholds, highest confidence first.
+/// Returns the detections of candidates, highest confidence first.
 ///
 /// # Errors
 /// A confidence is impossible for the layout; the text is the reason.
 fn detections(
-    outputs: &Outputs<'_>,
-    place: &Letterbox,
-    thresholds: Thresholds,
+    candidates: Vec<Candidate>,
+    nms_iou: f32,
     classes: &[Arc<str>],
 ) -> Result<Vec<Detection>, String> {
-    let candidates = boxes::candidates(outputs, place, thresholds.conf);
     // Before the suppression, in which an impossible confidence would win.
     candidates.iter().try_for_each(|candidate| Plausibility::inspect_confidence(candidate.conf))?;
-    let kept = suppress(candidates, thresholds.nms_iou);
-    let detection = |kept: super::nms::Candidate| {
+    let kept = suppress(candidates, nms_iou);
+    let detection = |kept: Candidate| {
         Some(Detection {
             label: Arc::clone(classes.get(kept.class)?),
             conf: kept.conf,
@@ -321,14 +441,14 @@ impl WarmUp {
 /// where the graph leaves them open, and their numbers.
 fn warm_up(
     spec: &ModelSpec,
-    net: &mut Net,
-    (tensor, input): (&Tensor, InputShape),
+    path: &mut InferencePath,
+    input: InputShape,
     classes: usize,
     began: Instant,
 ) -> Result<WarmUp, ModelFault> {
     let batch = input.batch.unwrap_or(1);
-    let claims = MetadataClaims::read(|key| net.metadata(key));
-    let (made, _) = timed_run(net, tensor, input, batch)?;
+    let claims = MetadataClaims::read(|key| path.net().metadata(key));
+    let (made, _) = timed_run(path, batch)?;
     let warmup_ms = began.elapsed().as_secs_f64() * 1e3;
     let judged = |head: Head| {
         let (mut plausibility, mut scratch) = (Plausibility::default(), [Vec::new(), Vec::new()]);
@@ -339,26 +459,21 @@ fn warm_up(
         (verdict, plausibility)
     };
     let values = |head: Head| judged(head).0;
-    let (side_px, outputs) = (input.side_px(), &*shapes(&made));
+    let (side_px, outputs) = (input.side_px(), &*made.shapes());
     let evidence = LayoutEvidence { outputs, classes, claims: &claims, side_px, values: &values };
     let (head, layout_source) = identify(spec.layout, &evidence)?;
     let (plausibility, others) = (judged(head).1, evidence.others(head.layout));
     // The outputs borrow the session, which the second inference needs.
     drop(made);
     // Timed without the first inferences, which allocate, and on a GPU choose kernels.
-    let (_, infer_ms) = timed_run(net, tensor, input, batch)?;
+    let (_, infer_ms) = timed_run(path, batch)?;
     Ok(WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms })
 }
 
 /// Runs one inference; returns its outputs and its time, ms.
-fn timed_run<'a>(
-    net: &'a mut Net,
-    tensor: &Tensor,
-    input: InputShape,
-    batch: usize,
-) -> Result<(SessionOutputs<'a>, f64), ModelFault> {
+fn timed_run(path: &mut InferencePath, batch: usize) -> Result<(NetOutputs<'_>, f64), ModelFault> {
     let started = Instant::now();
-    let made = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
+    let made = path.run(batch).map_err(ModelFault::WarmUp)?;
     Ok((made, started.elapsed().as_secs_f64() * 1e3))
 }
 

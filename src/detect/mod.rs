@@ -5,9 +5,11 @@ mod avx2;
 mod batch_limit;
 mod batch_sizes;
 mod batching;
+mod bound_batch;
 mod boxes;
 mod claims;
 mod classes;
+mod cuda;
 mod cuda_fault;
 mod detector;
 mod device_loss;
@@ -17,6 +19,7 @@ mod engine;
 mod error;
 mod external_data;
 mod identify;
+mod inference_path;
 mod kernel_proof;
 #[cfg(test)]
 mod kernel_tests;
@@ -26,6 +29,7 @@ mod luma;
 mod model;
 mod model_worker;
 mod motion;
+mod net_outputs;
 mod nms;
 mod node_placement;
 #[cfg(test)]
@@ -61,7 +65,7 @@ pub use resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding
 pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};
 pub use spec::{
-    BoxUnits, Device, EngineChoice, EngineInfo, InferenceEngine, LayoutChoice, ModelSpec, Purpose,
+    BoxUnits, Device, EngineChoice, EngineInfo, GpuLevel, InferenceEngine, LayoutChoice, ModelSpec, Purpose,
     Thresholds, UnknownDevice,
 };
 pub use steps::Steps;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gpu::GpuWork;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use ort::ep::{self, ExecutionProvider};
@@ -9,6 +10,7 @@ use ort::session::{Session, SessionOutputs};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
 use super::assigned_nodes::assigned_nodes;
+use super::bound_batch::{BoundBatch, DeviceTensor, without_graph};
 use super::layout::OutputShape;
 use super::model::{InputShape, InputTensor};
 use super::node_placement::NodePlacement;
@@ -33,6 +35,14 @@ pub(super) enum Placement {
 }
 
 impl Placement {
+    /// Returns the index of the GPU; 0 for the CPU.
+    fn gpu(self) -> u32 {
+        match self {
+            Self::Cuda(index) => index,
+            Self::Cpu(_) => 0,
+        }
+    }
+
     /// Returns the name of the execution provider that should compute the nodes.
     fn provider(self) -> &'static str {
         match self {
@@ -41,6 +51,19 @@ impl Placement {
             Self::Cpu(InferenceEngine::OpenVino) => openvino::PROVIDER,
         }
     }
+}
+
+/// The CUDA stream of a session; without effect on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionStream {
+    /// A stream of the session's own.
+    Own,
+    /// The stream with the handle at this address, which outlives the session.
+    Given {
+        address: usize,
+        /// Runs may be captured as graphs.
+        graphs: bool,
+    },
 }
 
 /// A reason for which a model was not opened.
@@ -57,6 +80,7 @@ pub(super) enum Refusal {
 pub(super) struct Net {
     session: Session,
     nodes: Option<NodePlacement>,
+    placement: Placement,
 }
 
 impl Net {
@@ -66,10 +90,11 @@ impl Net {
     pub(super) fn open(
         path: &Path,
         content: Option<&[u8]>,
-        placement: Placement,
+        (placement, stream): (Placement, SessionStream),
         threads: usize,
     ) -> Result<Self, Refusal> {
-        let mut builder = builder_at(placement, threads)?;
+        let _work = gpu_work(placement);
+        let mut builder = builder_at(placement, stream, threads)?;
         // Weights in further files are found only beside the model file, so such a model is opened by its path.
         let session = match content {
             Some(content) => builder.commit_from_memory(content),
@@ -85,7 +110,7 @@ impl Net {
                     nodes.total()
                 )))
             }
-            _ => Ok(Self { session, nodes }),
+            _ => Ok(Self { session, nodes, placement }),
         }
     }
 
@@ -119,6 +144,45 @@ impl Net {
         self.session.metadata().ok()?.custom(key)
     }
 
+    /// Returns names, shapes and types of the outputs, `Some(true)` for `f16`, `Some(false)` for `f32`, from an inference of the first `batch`
+    /// slots of `input`, which no graph captures. Errors: ONNX Runtime's words.
+    pub(super) fn output_shapes(
+        &mut self,
+        input: &Tensor,
+        shape: InputShape,
+        batch: usize,
+    ) -> Result<Vec<(OutputShape, Option<bool>)>, String> {
+        let dims = [batch, 3, shape.height_px as usize, shape.width_px as usize];
+        let length = dims.iter().product();
+        let options = without_graph().map_err(|error| words_of(&error))?;
+        let _work = gpu_work(self.placement);
+        let outputs = match input {
+            Tensor::F32(all) => TensorRef::from_array_view((dims, &all[..length]))
+                .and_then(|tensor| self.session.run_with_options(ort::inputs![tensor], &options)),
+            Tensor::F16(all) => TensorRef::from_array_view((dims, &all[..length]))
+                .and_then(|tensor| self.session.run_with_options(ort::inputs![tensor], &options)),
+        };
+        let outputs = outputs.map_err(|error| words_of(&error))?;
+        let halves = outputs.values().map(|value| half_of(value.dtype().tensor_type()));
+        Ok(shapes(&outputs).into_iter().zip(halves).collect())
+    }
+
+    /// Returns a batch of these tensors, for [`Self::run_bound`]. Errors: ONNX Runtime's words.
+    pub(super) fn bind(
+        &self,
+        input: &DeviceTensor,
+        outputs: &[DeviceTensor],
+        graph: Option<u32>,
+    ) -> Result<BoundBatch, String> {
+        let bound = BoundBatch::new(&self.session, self.placement.gpu(), input, outputs, graph);
+        bound.map_err(|error| words_of(&error))
+    }
+
+    /// One inference from and to the tensors of a batch. Errors: ONNX Runtime's words.
+    pub(super) fn run_bound(&mut self, batch: &mut BoundBatch) -> Result<(), String> {
+        batch.run(&mut self.session).map_err(|error| words_of(&error))
+    }
+
     /// One inference of the first `batch` slots of `input`. Errors: ONNX Runtime's words.
     pub(super) fn run(
         &mut self,
@@ -137,6 +201,7 @@ impl Net {
     ) -> Result<SessionOutputs<'_>, String> {
         // The tensor has room for the largest batch; an inference takes the slots that are filled.
         let length = dims.iter().product();
+        let _work = gpu_work(self.placement);
         let outputs = match input {
             Tensor::F32(all) => TensorRef::from_array_view((dims, &all[..length]))
                 .and_then(|tensor| self.session.run(ort::inputs![tensor])),
@@ -145,6 +210,11 @@ impl Net {
         };
         outputs.map_err(|error| words_of(&error))
     }
+}
+
+/// Returns the permission for work on a GPU; none is needed on the CPU.
+fn gpu_work(placement: Placement) -> Option<GpuWork> {
+    matches!(placement, Placement::Cuda(_)).then(GpuWork::begin)
 }
 
 /// Returns the providers that compute the nodes of the session; `None` if it has none, or ONNX Runtime does not say.
@@ -164,13 +234,18 @@ fn name_of(tensor: &str) -> String {
 }
 
 fn input_tensor(input: &Outlet) -> InputTensor {
-    let half = match input.dtype().tensor_type() {
+    let half = half_of(input.dtype().tensor_type());
+    let dims = input.dtype().tensor_shape().map(|dims| dims.to_vec()).unwrap_or_default();
+    InputTensor { name: name_of(input.name()), half, dims, described: input.dtype().to_string() }
+}
+
+/// Returns `Some(true)` for `f16`, `Some(false)` for `f32`, `None` for another type.
+fn half_of(element: Option<TensorElementType>) -> Option<bool> {
+    match element {
         Some(TensorElementType::Float32) => Some(false),
         Some(TensorElementType::Float16) => Some(true),
         _ => None,
-    };
-    let dims = input.dtype().tensor_shape().map(|dims| dims.to_vec()).unwrap_or_default();
-    InputTensor { name: name_of(input.name()), half, dims, described: input.dtype().to_string() }
+    }
 }
 
 type Builder = ort::session::builder::SessionBuilder;
@@ -179,7 +254,7 @@ type Builder = ort::session::builder::SessionBuilder;
 const RECORD_NODES: &str = "session.record_ep_graph_assignment_info";
 
 /// Returns a builder of sessions on this hardware and engine.
-fn builder_at(placement: Placement, threads: usize) -> Result<Builder, Refusal> {
+fn builder_at(placement: Placement, stream: SessionStream, threads: usize) -> Result<Builder, Refusal> {
     let environment = runtime::environment().map_err(Refusal::Runtime)?;
     let said = |error: ort::Error| Refusal::Model(words_of(&error));
     let builder = Session::builder(&environment).map_err(said)?;
@@ -187,7 +262,7 @@ fn builder_at(placement: Placement, threads: usize) -> Result<Builder, Refusal> 
     let builder = builder.with_config_entry(RECORD_NODES, "1").map_err(|error| said(error.into()))?;
     match placement {
         Placement::Cuda(index) => {
-            with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&words_of(&error))))
+            with_cuda(builder, index, stream).map_err(|error| Refusal::Cuda(why_not_cuda(&words_of(&error))))
         }
         Placement::Cpu(InferenceEngine::OnnxRuntime) => Ok(builder),
         Placement::Cpu(InferenceEngine::OpenVino) => {
@@ -208,17 +283,30 @@ pub(super) fn has_cuda() -> bool {
 }
 
 /// Kernels are chosen by heuristics: an exhaustive search would stall each new size of batch for seconds.
-fn with_cuda(builder: Builder, index: u32) -> ort::Result<Builder> {
+fn with_cuda(builder: Builder, index: u32, stream: SessionStream) -> ort::Result<Builder> {
     let index = i32::try_from(index).map_err(|_| ort::Error::new("there is no such device"))?;
     let cuda = ep::CUDA::default()
         .with_device_id(index)
         .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
         // The default doubles the arena, so a batch that would fit fails where other models have taken half of the memory.
-        .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
+        .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested);
+    let cuda = on_stream(cuda, stream)
         .build()
         // Without this ONNX Runtime falls back to the CPU in silence.
         .error_on_failure();
     Ok(builder.with_execution_providers([cuda])?)
+}
+
+#[expect(unsafe_code, reason = "the handle of a stream")]
+fn on_stream(cuda: ep::CUDA, stream: SessionStream) -> ep::CUDA {
+    match stream {
+        SessionStream::Own => cuda,
+        SessionStream::Given { address, graphs } => {
+            // SAFETY: the stream outlives the session, as `SessionStream` asks for.
+            unsafe { cuda.with_compute_stream(std::ptr::without_provenance_mut(address)) }
+                .with_cuda_graph(graphs)
+        }
+    }
 }
 
 /// The outputs' names, shapes and types.

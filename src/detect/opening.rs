@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::{DetectError, ModelFault};
 use super::model::{ModelBytes, read_file};
-use super::onnx::{Net, Placement, Refusal, has_cuda};
+use super::onnx::{Net, Placement, Refusal, SessionStream, has_cuda};
 use super::openvino::{self, PluginState};
 use super::quantize::QUANTIZED_FROM;
 use super::spec::{Device, EngineChoice, EngineInfo, InferenceEngine, ModelSpec};
@@ -96,13 +96,16 @@ impl<'a> Opening<'a> {
             let candidate = self.cpu_candidate(twin.as_ref(), InferenceEngine::OpenVino);
             match self.on_openvino(&candidate, load)? {
                 Ok(loaded) => {
-                    return Ok((loaded, EngineInfo { engine: InferenceEngine::OpenVino, int8, note }));
+                    return Ok((
+                        loaded,
+                        EngineInfo { engine: InferenceEngine::OpenVino, int8, note, gpu: None },
+                    ));
                 }
                 Err(why) => note = why,
             }
         }
         let loaded = load(&self.cpu_candidate(twin.as_ref(), InferenceEngine::OnnxRuntime))?;
-        Ok((loaded, EngineInfo { engine: InferenceEngine::OnnxRuntime, int8, note }))
+        Ok((loaded, EngineInfo { engine: InferenceEngine::OnnxRuntime, int8, note, gpu: None }))
     }
 
     fn wants_openvino(&self, int8: bool) -> bool {
@@ -174,7 +177,13 @@ impl<'a> Opening<'a> {
 impl LoadCandidate<'_> {
     /// The model in ONNX Runtime.
     pub(super) fn net(&self) -> Result<Net, DetectError> {
-        let net = Net::open(self.path, self.file.content.as_deref(), self.placement, self.threads);
+        self.net_on(SessionStream::Own)
+    }
+
+    /// The model in ONNX Runtime, on this stream of its GPU.
+    pub(super) fn net_on(&self, stream: SessionStream) -> Result<Net, DetectError> {
+        let content = self.file.content.as_deref();
+        let net = Net::open(self.path, content, (self.placement, stream), self.threads);
         let net = net.map_err(|refusal| self.refused(refusal))?;
         let made_of = self.source_sha256.and_then(|source| Some((source, net.metadata(QUANTIZED_FROM)?)));
         match made_of {

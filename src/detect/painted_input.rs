@@ -29,6 +29,11 @@ impl PaintedInput {
         }
     }
 
+    /// Returns the number of slots.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(super) fn tensor(&self) -> &Tensor {
         &self.tensor
     }

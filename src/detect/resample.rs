@@ -268,6 +268,14 @@ impl<'a> Plane<'a> {
     }
 }
 
+/// Checks that the rows of all planes lie within their bytes.
+///
+/// # Errors
+/// They do not, or the picture is empty.
+pub(super) fn check_planes(picture: &Yuv420<'_>) -> Result<(), PictureFault> {
+    Plane::of(picture).map(drop)
+}
+
 /// The source samples of each row and column of the content; built once per picture size.
 #[derive(Debug)]
 pub(super) struct Plan {

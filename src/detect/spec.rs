@@ -90,13 +90,46 @@ pub struct EngineInfo {
     pub engine: InferenceEngine,
     /// `true` if the quantised twin runs.
     pub int8: bool,
-    /// The reason for which OpenVINO or the quantised twin is not used, where one of them is configured.
+    /// The part of the work that a GPU does; `None` on the CPU.
+    pub gpu: Option<GpuLevel>,
+    /// The reason for which OpenVINO, the quantised twin or a part of the GPU's work is not used, where it could be.
     pub note: Option<String>,
+}
+
+impl EngineInfo {
+    /// Returns the engine that was opened, with the part of the work that a GPU does as known here, and both notes.
+    pub(super) fn with(self, opened: Self) -> Self {
+        let notes: Vec<String> = [self.note, opened.note].into_iter().flatten().collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        Self { gpu: self.gpu, note, ..opened }
+    }
 }
 
 impl fmt::Display for EngineInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.engine, if self.int8 { " int8" } else { "" })
+        write!(f, "{}{}", self.engine, if self.int8 { " int8" } else { "" })?;
+        self.gpu.map_or(Ok(()), |level| write!(f, ", {level}"))
+    }
+}
+
+/// The part of a detector's work that a GPU does; each level has those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GpuLevel {
+    /// The inference alone: the CPU paints the pictures.
+    Inference,
+    /// The pictures are painted there, and stay there.
+    Painting,
+    /// The inference is one captured graph per size of a batch.
+    Graphs,
+}
+
+impl fmt::Display for GpuLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inference => "input by CPU",
+            Self::Painting => "no CUDA graphs",
+            Self::Graphs => "CUDA graphs",
+        })
     }
 }
 

@@ -6,9 +6,11 @@
      after N TEXT      inferences fail with TEXT, after N that worked
      memory N AFTER    inferences of more than N pictures run out of memory, after AFTER inferences
      nodes             its nodes are on the CPU
+     ungraphed         a session that is to capture graphs is refused
+     uncaptured        an inference that is to be captured fails
 
-   The file is read at each call. FAKE_CUDA_LOG gets a line per call: what was called, and by which thread. The functions are found by
-   their positions in OrtApi, which never change. */
+   The file is read at each call. FAKE_CUDA_LOG gets a line per call: what was called, and by which thread. Memory "Cuda" is that of the
+   host, as the driver of crates/gpu/tests/driver has it. The functions are found by their positions in OrtApi, which never change. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,11 +29,16 @@ enum {
     GET_DIMENSIONS_COUNT = 61,
     GET_DIMENSIONS = 62,
     GET_TENSOR_SHAPE = 65,
+    CREATE_MEMORY_INFO = 68,
     RELEASE_SESSION = 95,
     RELEASE_TENSOR_SHAPE = 99,
     RELEASE_SESSION_OPTIONS = 100,
     GET_AVAILABLE_PROVIDERS = 125,
     RELEASE_AVAILABLE_PROVIDERS = 126,
+    RUN_WITH_BINDING = 133,
+    RELEASE_IO_BINDING = 135,
+    BIND_INPUT = 136,
+    ADD_RUN_CONFIG_ENTRY = 165,
     APPEND_CUDA = 204,
     CREATE_CUDA_OPTIONS = 205,
     UPDATE_CUDA_OPTIONS = 206,
@@ -50,7 +57,9 @@ static void *real[FUNCTIONS], *ours[FUNCTIONS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const void *marked[MAX_MARKED]; /* sessions and session options that asked for CUDA */
 static long inferences;
-static __thread int asks_about_cuda;
+static __thread int asks_about_cuda, wants_graphs;
+static __thread long stream;
+static struct { const void *key; long number; } noted[MAX_MARKED]; /* pictures of a binding, graph of run options, stream of a session */
 
 static void *failure(const char *message) { return ((status_function)real[CREATE_STATUS])(FAIL, message); }
 
@@ -71,6 +80,32 @@ static void mark(const void *from, const void *to) {
             break;
         }
     }
+    pthread_mutex_unlock(&lock);
+}
+
+/* Remembers a number of a binding or of run options. */
+static void remember(const void *key, long number) {
+    int at = -1;
+    pthread_mutex_lock(&lock);
+    for (int i = MAX_MARKED - 1; i >= 0; i--) if (!noted[i].key) at = i;
+    for (int i = 0; i < MAX_MARKED; i++) if (noted[i].key == key) at = i;
+    if (at < 0) abort();
+    noted[at].key = key;
+    noted[at].number = number;
+    pthread_mutex_unlock(&lock);
+}
+
+static long number_of(const void *key) {
+    long number = -1;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MAX_MARKED; i++) if (key && noted[i].key == key) number = noted[i].number;
+    pthread_mutex_unlock(&lock);
+    return number;
+}
+
+static void forget(const void *key) {
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MAX_MARKED; i++) if (noted[i].key == key) noted[i].key = NULL;
     pthread_mutex_unlock(&lock);
 }
 
@@ -100,7 +135,13 @@ static void *get_available_providers(char ***out, int *count) {
 
 static void *release_available_providers(char **names, int count) { (void)names, (void)count; return NULL; }
 
-static void *create_cuda_options(void **out) { static int options; *out = &options; return NULL; }
+static void *create_cuda_options(void **out) {
+    static int options;
+    wants_graphs = 0;
+    stream = 0;
+    *out = &options;
+    return NULL;
+}
 
 static void *update_cuda_options(void *options, const char *const *keys, const char *const *values, size_t count) {
     (void)options;
@@ -108,6 +149,8 @@ static void *update_cuda_options(void *options, const char *const *keys, const c
         char line[256];
         snprintf(line, sizeof line, "option %s=%s", keys[i], values[i]);
         note(line, 0);
+        if (!strcmp(keys[i], "user_compute_stream")) stream = atol(values[i]);
+        if (!strcmp(keys[i], "enable_cuda_graph")) wants_graphs = !strcmp(values[i], "true");
     }
     return NULL;
 }
@@ -132,24 +175,37 @@ static void release_session_options(void *options) {
 static void created(const void *options, void *session) {
     if (!is_marked(options)) return;
     mark(NULL, session);
+    remember(session, stream);
     note("session", 0);
 }
 
+/* The failure of a session with these options; NULL if it works. */
+static void *session_failure(const void *options) {
+    char words[MAX_WORDS];
+    behaviour(words);
+    if (!is_marked(options) || !wants_graphs || strncmp(words, "ungraphed", 9)) return NULL;
+    return failure("This session cannot use the graph capture feature as requested by the user");
+}
+
 static void *create_session(void *env, const char *path, const void *options, void **out) {
-    void *status = ((void *(*)(void *, const char *, const void *, void **))real[CREATE_SESSION])(env, path, options, out);
+    void *status = session_failure(options);
+    if (!status) status = ((void *(*)(void *, const char *, const void *, void **))real[CREATE_SESSION])(env, path, options, out);
     if (!status) created(options, *out);
     return status;
 }
 
 static void *create_session_from_array(void *env, const void *data, size_t length, const void *options, void **out) {
-    void *status = ((void *(*)(void *, const void *, size_t, const void *, void **))real[CREATE_SESSION_FROM_ARRAY])(
-        env, data, length, options, out);
+    void *status = session_failure(options);
+    if (!status)
+        status = ((void *(*)(void *, const void *, size_t, const void *, void **))real[CREATE_SESSION_FROM_ARRAY])(
+            env, data, length, options, out);
     if (!status) created(options, *out);
     return status;
 }
 
 static void release_session(void *session) {
     mark(session, NULL);
+    forget(session);
     ((void (*)(void *))real[RELEASE_SESSION])(session);
 }
 
@@ -193,6 +249,49 @@ static void *run(void *session, const void *options, const char *const *input_na
                 real[RUN])(session, options, input_names, inputs, input_count, output_names, output_count, outputs);
 }
 
+static void *create_memory_info(const char *name, int allocator, int id, int memory, void **out) {
+    const char *ours_name = strcmp(name, "Cuda") ? name : "Cpu";
+    return ((void *(*)(const char *, int, int, int, void **))real[CREATE_MEMORY_INFO])(ours_name, allocator, id, memory, out);
+}
+
+static void *add_run_config_entry(void *options, const char *key, const char *value) {
+    if (!strcmp(key, "gpu_graph_id")) remember(options, atol(value));
+    return ((void *(*)(void *, const char *, const char *))real[ADD_RUN_CONFIG_ENTRY])(options, key, value);
+}
+
+static void *bind_input(void *binding, const char *name, const void *value) {
+    remember(binding, pictures(value));
+    return ((void *(*)(void *, const char *, const void *))real[BIND_INPUT])(binding, name, value);
+}
+
+static void release_io_binding(void *binding) {
+    forget(binding);
+    ((void (*)(void *))real[RELEASE_IO_BINDING])(binding);
+}
+
+/* Does what waits in the stream of a session: on a GPU, the inference would come after it in the stream. */
+static void *flush(const void *session) {
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    int (*wait)(void *) = driver ? (int (*)(void *))dlsym(driver, "cuStreamSynchronize") : NULL;
+    int error = wait ? wait((void *)number_of(session)) : 0;
+    char words[64];
+    snprintf(words, sizeof words, "CUDA failure %d: by the driver", error);
+    return error ? failure(words) : NULL;
+}
+
+static void *run_with_binding(void *session, const void *options, const void *binding) {
+    char words[MAX_WORDS];
+    long batch = number_of(binding), graph = number_of(options);
+    behaviour(words);
+    note("run", batch);
+    if (graph >= 0) note("graph", graph);
+    if (graph >= 0 && !strncmp(words, "uncaptured", 10)) return failure("CUDA failure 900: operation not permitted when stream is capturing");
+    void *status = inference_failure(batch);
+    if (!status) status = flush(session);
+    if (status) return status;
+    return ((void *(*)(void *, const void *, const void *))real[RUN_WITH_BINDING])(session, options, binding);
+}
+
 static void *get_assignment(const void *session, const void *const **subgraphs, size_t *count) {
     asks_about_cuda = is_marked(session);
     return ((void *(*)(const void *, const void *const **, size_t *))real[GET_ASSIGNMENT])(session, subgraphs, count);
@@ -222,6 +321,11 @@ static const void *get_api(uint32_t version) {
     ours[CREATE_SESSION] = create_session;
     ours[CREATE_SESSION_FROM_ARRAY] = create_session_from_array;
     ours[RUN] = run;
+    ours[CREATE_MEMORY_INFO] = create_memory_info;
+    ours[RUN_WITH_BINDING] = run_with_binding;
+    ours[RELEASE_IO_BINDING] = release_io_binding;
+    ours[BIND_INPUT] = bind_input;
+    ours[ADD_RUN_CONFIG_ENTRY] = add_run_config_entry;
     ours[RELEASE_SESSION] = release_session;
     ours[RELEASE_SESSION_OPTIONS] = release_session_options;
     ours[GET_AVAILABLE_PROVIDERS] = get_available_providers;

@@ -18,13 +18,13 @@ use test_support::setup::cached;
 use super::stop::Gate;
 
 /// ONNX Runtime with a CUDA provider of ours.
-struct FakeCuda {
+pub(super) struct FakeCuda {
     folder: TempDir,
 }
 
 impl FakeCuda {
     /// Compiles the library; `behaviour` is one of those that cuda.c lists.
-    fn new(behaviour: &str) -> Self {
+    pub(super) fn new(behaviour: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/cuda.c");
         let library = folder.path().join("libonnxruntime.so");
@@ -37,7 +37,7 @@ impl FakeCuda {
     }
 
     /// Changes the behaviour of the calls from now on.
-    fn behave(&self, behaviour: &str) {
+    pub(super) fn behave(&self, behaviour: &str) {
         // In one step, because the library may be reading.
         let next = self.file("next");
         std::fs::write(&next, behaviour).unwrap();
@@ -49,7 +49,7 @@ impl FakeCuda {
     }
 
     /// Returns the program on this runtime.
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let real = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
         let mut command = kvs_infer_command!();
         command
@@ -62,7 +62,7 @@ impl FakeCuda {
 }
 
 /// Returns the calls of sessions on CUDA so far: the function, a number and the thread.
-fn calls(cuda: &FakeCuda, functions: &[&str]) -> Vec<(String, u32, String)> {
+pub(super) fn calls(cuda: &FakeCuda, functions: &[&str]) -> Vec<(String, u32, String)> {
     let log = std::fs::read_to_string(cuda.file("calls")).unwrap();
     let call = |line: &str| {
         let mut words = line.splitn(3, ' ').map(str::to_owned);
@@ -80,7 +80,7 @@ fn ids<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
 }
 
 /// Returns `/healthz` once it answers 503.
-fn failed_health(program: &Program) -> Value {
+pub(super) fn failed_health(program: &Program) -> Value {
     let health = until_blocking("503", || match program.get("/healthz") {
         (503, body) => Ok(body),
         (_, body) => Err(body),
@@ -182,14 +182,14 @@ async fn a_session_is_made_and_warmed_up_by_the_thread_that_runs_it() {
 }
 
 /// Returns the configuration of cameras whose model takes any number of frames per batch.
-fn batched(cameras: &[&str]) -> String {
+pub(super) fn batched(cameras: &[&str]) -> String {
     let cameras: String = cameras.iter().map(|id| camera(id)).collect();
     let any = cameras.replace("tiny/yolov8.onnx", "tiny/yolov8_dynamic.onnx");
     format!("publishers:\n  local_dir: events\ndevice: cuda\ncameras:\n{any}")
 }
 
 /// Returns the sizes of the batches so far, in order.
-fn batches(cuda: &FakeCuda) -> Vec<u32> {
+pub(super) fn batches(cuda: &FakeCuda) -> Vec<u32> {
     calls(cuda, &["run"]).into_iter().map(|(_, batch, _)| batch).collect()
 }
 
@@ -214,7 +214,7 @@ async fn the_warm_up_begins_with_the_largest_batch_and_halves_what_does_not_fit(
 }
 
 /// Inferences of the warm-up: one of each size, and a second one of a single frame.
-const WARM_UP: usize = 6;
+pub(super) const WARM_UP: usize = 6;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_runs_out_of_memory_costs_no_frame() {

@@ -17,6 +17,7 @@ mod faults;
 mod following;
 mod gops;
 mod gpu;
+mod gpu_path;
 mod hls;
 mod idle;
 mod inspect;

@@ -2,9 +2,9 @@
 //!
 //! [`CudaDriver`] is the driver's library, loaded at run time: without it there is an error, and the program runs on the CPU.
 //! [`CudaContext`] is the primary context of one GPU, which ONNX Runtime and FFmpeg share, with our kernels loaded into it.
-//! [`CudaStream`] orders copies and launches. [`DeviceFrame`] is a picture on the GPU. On it work [`paint`], which makes a model's
+//! [`CudaStream`] orders copies and launches. [`DeviceFrame`] is a picture on the GPU. On it work [`paint()`], which makes a model's
 //! input, [`LumaReader`], which makes the motion gate's grid, and [`DeviceMask`], which blackens regions. [`CandidateReader`] reads
-//! the boxes of a model's output. [`prove`] compares the kernels with the CPU pass before they are used.
+//! the boxes of a model's output. [`GraphCapture`] keeps other work off the driver while a graph is captured. [`prove`] compares the kernels with the CPU pass before they are used.
 //!
 //! The kernels are `kernels/kernels.cu`. `kernels/kernels.ptx` is made of it by `scripts/gpu/ptx.py` and embedded; the driver compiles it
 //! for its GPU. Tables of taps and factors come from the CPU's code, so that there is one source of each number.
@@ -15,6 +15,7 @@
 //! GPU reports it as a (sticky) error. Functions that take a [`DeviceAddress`] of another library are therefore safe to call.
 
 mod candidates;
+mod capture;
 mod context;
 mod driver;
 mod error;
@@ -26,6 +27,7 @@ mod paint;
 mod proof;
 
 pub use candidates::{CANDIDATE_CAPACITY, CandidateReader, FoundBox, HeadLayout, OutputHead, SlotBoxes};
+pub use capture::{GpuWork, GraphCapture};
 pub use context::{CudaContext, CudaEvent, CudaStream, DeviceBuffer, DeviceSlice, InFlight, PinnedBuffer};
 pub use driver::{CudaDriver, DeviceAddress};
 pub use error::{GpuError, is_sticky};

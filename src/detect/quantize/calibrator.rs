@@ -8,7 +8,7 @@ use super::rewrite::{ValueRange, quantized, with_range_outputs};
 use crate::detect::DetectError;
 use crate::detect::error::ModelFault;
 use crate::detect::model::{InputShape, read_file, read_input};
-use crate::detect::onnx::{Net, Placement, Refusal};
+use crate::detect::onnx::{Net, Placement, Refusal, SessionStream};
 use crate::detect::painted_input::PaintedInput;
 use crate::detect::spec::{InferenceEngine, ModelSpec};
 use crate::media::Frame;
@@ -52,7 +52,7 @@ impl Calibrator {
         let model = file.content.ok_or(QuantizeError::ExternalData)?;
         let (with_outputs, names) = with_range_outputs(&QuantizePlan::read(&model)?);
         let cpu = Placement::Cpu(InferenceEngine::OnnxRuntime);
-        let net = Net::open(&spec.path, Some(&with_outputs), cpu, threads.max(1));
+        let net = Net::open(&spec.path, Some(&with_outputs), (cpu, SessionStream::Own), threads.max(1));
         let net = net.map_err(|refusal| match refusal {
             Refusal::Runtime(fault) => QuantizeError::Model(DetectError::Runtime(fault)),
             Refusal::Cuda(reason) | Refusal::Model(reason) => faulty(ModelFault::Load(reason)),

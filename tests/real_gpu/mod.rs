@@ -1,0 +1,28 @@
+//! Tests of a real GPU and its driver, which no other test can show. `make gpu-test` runs these; without a GPU they fail.
+
+mod clip;
+mod detections;
+mod events;
+mod loss;
+
+use kvs_infer::detect::{Detector, Device, EngineChoice, GpuLevel, ModelSpec};
+use test_support::setup::cached;
+
+/// Returns a detector of the cache, such as `street`.
+fn model(name: &str) -> ModelSpec {
+    // The boxes of the CPU are to be those of ONNX Runtime, not of OpenVINO.
+    let engine = EngineChoice::Onnxruntime;
+    let path = cached(&format!("models/{name}.onnx"));
+    ModelSpec { name: name.to_owned(), path, engine, ..ModelSpec::default() }
+}
+
+/// Returns the detector on the first GPU, which does all of its work.
+fn on_gpu(name: &str) -> Detector {
+    let detector = Detector::start(&model(name), Device::Cuda(0), 1).unwrap();
+    let info = detector.info();
+    assert_eq!(info.engine.gpu, Some(GpuLevel::Graphs), "{name}: {:?}", info.engine.note);
+    let nodes = info.nodes.as_ref().unwrap();
+    assert_eq!(nodes.elsewhere(), 0, "{name}: {nodes}");
+    println!("figure: {name}: {nodes}, warm-up {:.0} ms, one frame {:.2} ms", info.warmup_ms, info.infer_ms);
+    detector
+}
