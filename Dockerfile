@@ -61,7 +61,7 @@ ARG VARIANT
 COPY scripts/requirements/image-${VARIANT}.txt /tmp/wheels.txt
 COPY scripts/image/libraries scripts/image/sbom.py /usr/local/bin/
 RUN python3 -m pip install --no-cache-dir --no-deps --require-hashes --target /tmp/wheels -r /tmp/wheels.txt \
-    && libraries /tmp/wheels /out \
+    && libraries /tmp/wheels /out "$VARIANT" \
     && python3 /usr/local/bin/sbom.py wheels /tmp/wheels /out/sbom/wheels.json \
     && rm -rf /tmp/wheels
 

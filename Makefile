@@ -193,7 +193,7 @@ monitoring-test: ## the alert rules and the dashboard against the table of metri
 
 workflows-test: ## .github/workflows by our rules, shellcheck and (where it is installed) actionlint; deployment/release against a stand-in
 	@scripts/setup monitoring
-	$(PYTEST) checks/workflows checks/scripts/test_{advisories,renew_digests}.py
+	$(PYTEST) checks/workflows checks/scripts/test_{advisories,image_libraries,renew_digests}.py
 
 clean: ## delete what was built; the cache folder of scripts/setup stays
 	cargo clean

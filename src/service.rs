@@ -5,7 +5,10 @@
 
 mod cameras;
 mod clips;
+mod gpu_retry;
 pub(crate) mod live_check;
+mod loaded_model;
+mod model_rows;
 mod models;
 mod pool;
 mod pool_view;
@@ -54,7 +57,7 @@ use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
 use crate::status::StatusBoard;
 use crate::telemetry::service::{ConfigAdvice, ServiceReady, ServiceStopped, ServiceStopping, StopTimedOut};
-use crate::telemetry::{Emf, Gpus};
+use crate::telemetry::{Emf, GpuFaultWatch, Gpus};
 
 /// The deadline of a stop: ECS kills the process 30 s after SIGTERM.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
@@ -127,6 +130,8 @@ pub struct Service {
     clips: Arc<ClipLibrary>,
     self_check: SelfCheck,
     emf: Option<JoinHandle<()>>,
+    /// Ends its thread when it is dropped.
+    _gpu_faults: GpuFaultWatch,
     stop: CancellationToken,
 }
 
@@ -177,6 +182,7 @@ impl Service {
             clips: clips.library,
             self_check,
             emf,
+            _gpu_faults: GpuFaultWatch::start(),
             stop,
         };
         if let Err(error) = started {
@@ -362,7 +368,7 @@ fn check_camera<'m>(
 ) -> Result<(), ServiceError> {
     for entry in &camera.pipeline {
         if let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(model(&entry.model)) {
-            check_classes(&camera.id, wanted, detector.info())?;
+            check_classes(&camera.id, wanted, &detector.info())?;
         }
     }
     Ok(())

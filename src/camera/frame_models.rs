@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::{EntryModels, EntryOcr};
 use crate::decide::Inference;
-use crate::detect::{DetectError, Detector};
+use crate::detect::{DetectError, Detector, FrameDetections, ModelInfo};
 use crate::media::{Detection, Frame};
 use crate::status::CameraStatus;
 use crate::telemetry::camera::InferenceResult;
@@ -16,8 +16,14 @@ use crate::telemetry::camera::InferenceResult;
 /// The minimum height of a box whose text is read, px: in a lower one no letter can be recognized.
 const MIN_TEXT_HEIGHT_PX: f32 = 8.0;
 
-/// The detections of one entry in one frame.
-pub(super) type EntryDetections = Result<Vec<Detection>, DetectError>;
+/// The detections of one entry in one frame, and the model that made them.
+pub(super) struct EntryInference {
+    detections: Vec<Detection>,
+    model: Arc<ModelInfo>,
+}
+
+/// The inference of one entry in one frame, or its error.
+pub(super) type EntryDetections = Result<EntryInference, DetectError>;
 
 /// The entries of a camera's pipeline with their models.
 pub(super) struct FrameModels {
@@ -80,7 +86,10 @@ impl SharedModel {
             self.entries.iter().map(|index| entries[*index].rules.detector_thresholds()).collect();
         let entries = self.entries.iter().copied();
         match self.detector.detect_each(Arc::clone(frame), thresholds).await {
-            Ok(detections) => entries.zip(detections.into_iter().map(Ok)).collect(),
+            Ok(FrameDetections { lists, model }) => {
+                let inference = |detections| Ok(EntryInference { detections, model: Arc::clone(&model) });
+                entries.zip(lists.into_iter().map(inference)).collect()
+            }
             Err(error) => entries.map(|entry| (entry, Err(error.clone()))).collect(),
         }
     }
@@ -90,23 +99,23 @@ impl EntryModels {
     /// Adds the text of each box that is confident and large enough to be read.
     async fn read_text(&self, frame: &Arc<Frame>, detections: EntryDetections) -> EntryDetections {
         let Some(EntryOcr { reader, crop_expand }) = &self.ocr else { return detections };
-        let mut detections = detections?;
+        let mut inference = detections?;
         let is_readable = |detection: &&mut Detection| {
             detection.conf >= self.rules.thresholds.conf
                 && detection.bbox.y2 - detection.bbox.y1 >= MIN_TEXT_HEIGHT_PX
         };
-        let readable: Vec<&mut Detection> = detections.iter_mut().filter(is_readable).collect();
+        let readable: Vec<&mut Detection> = inference.detections.iter_mut().filter(is_readable).collect();
         let corners = readable.iter().map(|detection| detection.bbox).collect();
         let texts = reader.read(Arc::clone(frame), corners, *crop_expand).await?;
         for (detection, text) in readable.into_iter().zip(texts) {
             detection.reading = text;
         }
-        Ok(detections)
+        Ok(inference)
     }
 
     /// Returns the input of decide; `None` if the entry's detector failed.
     fn decide_input<'a>(&'a self, detections: &'a EntryDetections) -> Option<Inference<'a>> {
-        let detections = detections.as_deref().ok()?;
-        Some(Inference { rules: &self.rules, model: &self.detector.info().id, detections })
+        let EntryInference { detections, model } = detections.as_ref().ok()?;
+        Some(Inference { rules: &self.rules, model: &model.id, detections })
     }
 }

@@ -12,7 +12,7 @@ use crate::base::escaped;
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{TextModelInfo, TextReader};
 use crate::detect::{
-    DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, Purpose, usual_threads,
+    CpuFallback, DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, Purpose, usual_threads,
 };
 
 /// Maximum number of class names in a row.
@@ -135,8 +135,8 @@ impl MeasuredModel {
 
     fn print(&self, out: &mut impl Write, width: usize) -> io::Result<()> {
         match self {
-            Self::Detector(detector) => print_model(out, width, detector.info()),
-            Self::TextReader(reader) => print_reader(out, width, reader.info()),
+            Self::Detector(detector) => print_model(out, width, &detector.info()),
+            Self::TextReader(reader) => print_reader(out, width, &reader.info()),
         }
     }
 }
@@ -146,7 +146,7 @@ fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Resu
     let (device, engine) = (info.device.to_string(), info.engine.to_string());
     let (infer_ms, classes) = (format!("{:.1}", info.infer_ms), classes(&info.classes));
     write_row(out, width, [&info.id.name, layout, by, &input, &device, &engine, &infer_ms, &classes])?;
-    print_notes(out, width, &info.engine, info.fallback.as_deref())
+    print_notes(out, width, &info.engine, info.fallback.as_ref())
 }
 
 fn print_reader(out: &mut impl Write, width: usize, info: &TextModelInfo) -> io::Result<()> {
@@ -154,7 +154,7 @@ fn print_reader(out: &mut impl Write, width: usize, info: &TextModelInfo) -> io:
     let (input, device, engine) = (info.input.to_string(), info.device.to_string(), info.engine.to_string());
     let (infer_ms, characters) = (format!("{:.1}", info.infer_ms), format!("{} characters", info.characters));
     write_row(out, width, [&info.id.name, "ctc", "shape", &input, &device, &engine, &infer_ms, &characters])?;
-    print_notes(out, width, &info.engine, info.fallback.as_deref())
+    print_notes(out, width, &info.engine, info.fallback.as_ref())
 }
 
 /// Prints the reasons for which a model does not run where it could, below its row.
@@ -162,13 +162,13 @@ fn print_notes(
     out: &mut impl Write,
     width: usize,
     engine: &EngineInfo,
-    fallback: Option<&str>,
+    fallback: Option<&CpuFallback>,
 ) -> io::Result<()> {
-    if let Some(reason) = fallback {
+    if let Some(CpuFallback { reason, .. }) = fallback {
         writeln!(out, "{:width$}  CUDA was tried: {}", "", escaped(reason))?;
     }
-    match &engine.note {
-        Some(note) => writeln!(out, "{:width$}  {}", "", escaped(note)),
+    match engine.notes() {
+        Some(note) => writeln!(out, "{:width$}  {}", "", escaped(&note)),
         None => Ok(()),
     }
 }

@@ -27,6 +27,7 @@ pub(super) type JobDetections = Vec<Vec<Detection>>;
 pub(super) type JobResult<F = JobDetections> = Result<F, DetectError>;
 
 /// A frame to run the detector on.
+#[derive(Clone)]
 pub(super) struct DetectJob {
     pub(super) frame: Arc<Frame>,
     /// One list of detections is returned per threshold.
@@ -181,27 +182,18 @@ fn panicked<F>(model: &str, jobs: usize, panic: &(dyn Any + Send)) -> Vec<JobRes
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{SyncSender, sync_channel};
-    use std::sync::{Arc, Mutex};
-    use std::thread;
+pub(super) mod testing {
+    use std::sync::Arc;
     use std::time::Instant;
 
-    use tokio::sync::{Semaphore, oneshot};
+    use super::DetectJob;
+    use crate::detect::Thresholds;
+    use crate::media::{CameraId, Color, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface};
 
-    use super::{
-        BatchHandler, DetectJob, InferenceRequest, JobDetections, JobResult, RequestQueue, WorkerLiveness,
-        run,
-    };
-    use crate::detect::batch_sizes::BatchSizes;
-    use crate::detect::{DetectError, Thresholds};
-    use crate::media::{
-        BBox, CameraId, Color, Detection, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
-    };
-
-    const THRESHOLDS: Thresholds = Thresholds { conf: 0.5, nms_iou: 0.5 };
-    const FOUR: BatchSizes = BatchSizes::PowersOfTwo(4);
-    const ONE_BY_ONE: BatchSizes = BatchSizes::Any(1);
+    /// Returns a job about a picture of 1 x 1 px of the camera.
+    pub(in crate::detect) fn job(camera: &str) -> DetectJob {
+        DetectJob { frame: frame(camera), thresholds: vec![Thresholds { conf: 0.5, nms_iou: 0.5 }] }
+    }
 
     fn frame(camera: &str) -> Arc<Frame> {
         let color = Color { matrix: Matrix::Bt709, full_range: false };
@@ -215,18 +207,31 @@ mod tests {
             surface: Surface::Host(picture),
         })
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{SyncSender, sync_channel};
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::{
+        BatchHandler, DetectJob, InferenceRequest, JobDetections, JobResult, RequestQueue, WorkerLiveness,
+        run, testing,
+    };
+    use crate::detect::DetectError;
+    use crate::detect::batch_sizes::BatchSizes;
+    use crate::media::{BBox, Detection};
+
+    const FOUR: BatchSizes = BatchSizes::PowersOfTwo(4);
+    const ONE_BY_ONE: BatchSizes = BatchSizes::Any(1);
 
     fn request(camera: &str) -> (InferenceRequest, oneshot::Receiver<JobResult>) {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (answer, answered) = oneshot::channel();
-        (
-            InferenceRequest {
-                job: DetectJob { frame: frame(camera), thresholds: vec![THRESHOLDS] },
-                answer,
-                place,
-            },
-            answered,
-        )
+        (InferenceRequest { job: testing::job(camera), answer, place }, answered)
     }
 
     fn queued(

@@ -1,12 +1,15 @@
 //! The handle of a loaded detector.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use super::batch_limit::gpu_frames;
 use super::batching::{DetectJob, JobDetections};
+use super::current_worker::{CurrentWorker, LoadedWorker};
+use super::device_loss::DeviceLoss;
 use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
@@ -22,11 +25,26 @@ pub struct Detector {
     inner: Arc<DetectorInner>,
 }
 
-struct DetectorInner {
-    info: ModelInfo,
-    worker: ModelWorker<DetectJob, JobDetections>,
-    meter: StepMeter,
+/// The detections of a frame.
+pub struct FrameDetections {
+    /// One list per entry of the thresholds.
+    pub lists: Vec<Vec<Detection>>,
+    /// The model that made them.
+    pub model: Arc<ModelInfo>,
 }
+
+struct DetectorInner {
+    /// The model's file.
+    path: PathBuf,
+    worker: CurrentWorker<DetectJob, JobDetections, EngineFacts>,
+    load: DetectorLoad,
+    loss: Arc<DeviceLoss>,
+}
+
+type DetectWorker = LoadedWorker<DetectJob, JobDetections, EngineFacts>;
+
+/// The load of the model on a device, as often as that is wanted.
+type DetectorLoad = Box<dyn Fn(Device) -> Result<DetectWorker, DetectError> + Send + Sync>;
 
 /// Returns the default number of frames of the largest batch: on a GPU up to 16, on the CPU one.
 ///
@@ -121,19 +139,43 @@ impl Detector {
         sessions: Sessions,
         max_frames: impl Fn(&InputShape, Device) -> usize + Send + Sync + 'static,
     ) -> Result<Self, DetectError> {
-        let (model, threads) = (spec.clone(), sessions.threads.max(1));
-        let load = move || load_engine(&model, device, threads, &max_frames);
-        let count = |(info, _): &EngineFacts| if info.device == Device::Cpu { sessions.count } else { 1 };
-        // The meter is that of the first session: the others take the same steps.
-        let (worker, (info, meter)) = ModelWorker::open("detect", &spec.name, load, count)?;
-        report_loaded(&info);
-        Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
+        let (loss, max_frames, spec) = (Arc::<DeviceLoss>::default(), Arc::new(max_frames), spec.clone());
+        let (path, lost) = (spec.path.clone(), Arc::clone(&loss));
+        let load = move |device| {
+            let (model, max_frames, threads) =
+                (spec.clone(), Arc::clone(&max_frames), sessions.threads.max(1));
+            let load = move || load_engine(&model, device, threads, &*max_frames);
+            let count = |(info, _): &EngineFacts| if info.device == Device::Cpu { sessions.count } else { 1 };
+            // The meter is that of the first session: the others take the same steps.
+            let (worker, facts) = ModelWorker::open("detect", &spec.name, Arc::clone(&lost), load, count)?;
+            Ok(LoadedWorker { worker, facts })
+        };
+        let first = load(device)?;
+        report_loaded(&first.facts.0);
+        let worker = CurrentWorker::new(first);
+        Ok(Self { inner: Arc::new(DetectorInner { path, worker, load: Box::new(load), loss }) })
+    }
+
+    /// Loads a model that fell back to the CPU on the first GPU too, and has the next frames inferred there. Blocks until the frames
+    /// before are inferred; other models are not affected. Does nothing to a model that did not fall back, or that was stopped.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`], and [`ModelFault::Replaced`](super::ModelFault::Replaced).
+    pub fn move_to_gpu(&self) -> Result<(), DetectError> {
+        let Some(fallback) = self.info().fallback.clone() else { return Ok(()) };
+        let loaded = (self.inner.load)(Device::Cuda(0))?;
+        let info = Arc::clone(&loaded.facts.0);
+        fallback.check_file(&info.id, &self.inner.path)?;
+        if self.inner.worker.replace(loaded) {
+            report_loaded(&info);
+        }
+        Ok(())
     }
 
     /// Returns the facts about the loaded model and its device.
     #[must_use]
-    pub fn info(&self) -> &ModelInfo {
-        &self.inner.info
+    pub fn info(&self) -> Arc<ModelInfo> {
+        Arc::clone(&self.inner.worker.get().facts.0)
     }
 
     /// Returns the detections of a frame: highest confidence first, in frame px, clipped to the frame, deterministic.
@@ -148,7 +190,7 @@ impl Detector {
         frame: Arc<Frame>,
         thresholds: Thresholds,
     ) -> Result<Vec<Detection>, DetectError> {
-        Ok(self.detect_each(frame, vec![thresholds]).await?.pop().unwrap_or_default())
+        Ok(self.detect_each(frame, vec![thresholds]).await?.lists.pop().unwrap_or_default())
     }
 
     /// Like [`Self::detect`], with one list of detections per entry of `thresholds`, from one inference.
@@ -159,14 +201,15 @@ impl Detector {
         &self,
         frame: Arc<Frame>,
         thresholds: Vec<Thresholds>,
-    ) -> Result<Vec<Vec<Detection>>, DetectError> {
-        self.inner.worker.ask(DetectJob { frame, thresholds }).await
+    ) -> Result<FrameDetections, DetectError> {
+        let (lists, worker) = self.inner.worker.ask(DetectJob { frame, thresholds }).await?;
+        Ok(FrameDetections { lists, model: Arc::clone(&worker.facts.0) })
     }
 
     /// Returns whether the thread runs; `false` after [`Self::stop`].
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.inner.worker.is_alive()
+        self.inner.worker.get().worker.is_alive()
     }
 
     /// Returns the time at which the running batch began. If that is long ago, the worker is stuck.
@@ -175,17 +218,17 @@ impl Detector {
         self.inner.worker.busy_since()
     }
 
-    /// Returns the time that the thread has spent so far, by step.
+    /// Returns the time that the thread has spent so far, by step; from zero again after [`Self::move_to_gpu`].
     ///
     /// For inferences with several threads, the CPU time is that of the first thread.
     #[must_use]
     pub fn steps(&self) -> Steps {
-        self.inner.meter.sum()
+        self.inner.worker.get().facts.1.sum()
     }
 
     /// Has the listener called with the reason when the GPU of the model is lost. A later listener replaces an earlier one.
     pub fn on_device_lost(&self, listener: impl FnOnce(String) + Send + 'static) {
-        self.inner.worker.on_device_lost(listener);
+        self.inner.loss.listen(listener);
     }
 
     /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
@@ -195,7 +238,7 @@ impl Detector {
 }
 
 /// The facts about an engine that its handle keeps.
-type EngineFacts = (ModelInfo, StepMeter);
+type EngineFacts = (Arc<ModelInfo>, StepMeter);
 
 /// Loads a model on the thread that will run it.
 fn load_engine(
@@ -205,7 +248,7 @@ fn load_engine(
     max_frames: &impl Fn(&InputShape, Device) -> usize,
 ) -> Result<LoadedEngine<Engine, EngineFacts>, DetectError> {
     let engine = Engine::load(spec, device, threads, max_frames)?;
-    let facts = (engine.info().clone(), engine.meter().clone());
+    let facts = (Arc::new(engine.info().clone()), engine.meter().clone());
     Ok(LoadedEngine { engine, facts })
 }
 
@@ -221,7 +264,7 @@ fn report_loaded(info: &ModelInfo) {
         device: &info.device,
         nodes: info.nodes.as_ref().map(|nodes| nodes as &dyn Display),
         engine: &info.engine,
-        engine_note: info.engine.note.as_deref(),
+        engine_note: info.engine.notes().as_deref(),
         threads: info.threads,
         warmup_ms: info.warmup_ms,
         infer_ms: info.infer_ms,

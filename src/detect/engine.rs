@@ -89,7 +89,7 @@ impl Engine {
         candidate: &LoadCandidate<'_>,
         slots: &impl Fn(&InputShape, Device) -> usize,
     ) -> Result<Self, DetectError> {
-        let path = |net, input, painted| Ok(InferencePath::Host(HostPath { net, input, painted }));
+        let path = |net, input, painted| Ok(InferencePath::Host(Box::new(HostPath { net, input, painted })));
         Self::with_path(candidate, candidate.net()?, slots, path)
     }
 

@@ -120,6 +120,12 @@ impl DetectError {
         }
     }
 
+    /// Returns whether the error of a load or an inference says that CUDA works again only in a new process.
+    #[must_use]
+    pub fn needs_new_process(&self) -> bool {
+        self.is_device_lost() || CudaFault::of(&self.to_string()) == Some(CudaFault::Sticky)
+    }
+
     /// Returns whether CUDA works no more in this process.
     #[must_use]
     pub fn is_device_lost(&self) -> bool {
@@ -162,6 +168,9 @@ pub enum ModelFault {
          (onnx.save_model with save_as_external_data=False), or leave `sha256` out"
     )]
     ExternalData,
+    /// It is another one than when the model was loaded.
+    #[error("it was replaced since it was loaded; restart kvs-infer to use the new file")]
+    Replaced,
     /// A quantised twin of another model.
     #[error(
         "it was quantised from another file than `path`; quantise that one (kvs-infer models quantize), or correct `path` or `int8`"

@@ -15,7 +15,7 @@ use crate::media::Frame;
 /// The way of a batch from its pictures to the model's outputs.
 pub(super) enum InferencePath {
     /// The CPU paints the pictures, and ONNX Runtime copies them to the model's device.
-    Host(HostPath),
+    Host(Box<HostPath>),
     /// The GPU paints the pictures.
     Device(Box<DevicePath>),
 }
@@ -70,7 +70,8 @@ impl InferencePath {
     /// ONNX Runtime's words, or the GPU's.
     pub(super) fn run(&mut self, batch: usize) -> Result<NetOutputs<'_>, String> {
         match self {
-            Self::Host(HostPath { net, input, painted }) => {
+            Self::Host(path) => {
+                let HostPath { net, input, painted } = &mut **path;
                 net.run(painted.tensor(), *input, batch).map(NetOutputs::Session)
             }
             Self::Device(path) => path.run(batch).map(NetOutputs::Device),

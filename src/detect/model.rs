@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::cpu_fallback::CpuFallback;
 use super::error::ModelFault;
 use super::external_data::has_external_data;
 use super::identify::LayoutSource;
@@ -39,8 +40,8 @@ pub struct ModelInfo {
     pub device: Device,
     /// The execution providers that compute its nodes, if ONNX Runtime says so.
     pub nodes: Option<NodePlacement>,
-    /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
-    pub fallback: Option<String>,
+    /// The reason if CUDA was tried and it runs on the CPU.
+    pub fallback: Option<CpuFallback>,
     /// The engine that computes it.
     pub engine: EngineInfo,
     /// Threads per inference on the CPU.

@@ -16,7 +16,7 @@ use super::error::DetectError;
 use crate::base::lock;
 
 /// The maximum number of waiting requests; a further caller waits for a place. No process has as many cameras.
-const QUEUE: usize = 1024;
+pub(super) const QUEUE: usize = 1024;
 
 /// A model's threads. They end with [`Self::stop`], or when this handle is dropped.
 pub(super) struct ModelWorker<J, F> {
@@ -42,13 +42,14 @@ type EngineLoad<L, T> = Arc<dyn Fn() -> Result<LoadedEngine<L, T>, DetectError> 
 
 impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
     /// Starts the threads `TASK-MODEL`, each of which loads an engine and runs it; `threads` returns their number from the facts about
-    /// the first one. Returns these facts too. Blocks until all engines are loaded.
+    /// the first one. Returns these facts too. Blocks until all engines are loaded. A lost GPU is reported to `loss`.
     ///
     /// # Errors
     /// Those of `load`, and [`DetectError::Thread`]; the threads that were started before end. A panic of `load` is one of the caller.
     pub(super) fn open<L, T>(
         task: &str,
         model: &str,
+        loss: Arc<DeviceLoss>,
         load: impl Fn() -> Result<LoadedEngine<L, T>, DetectError> + Send + Sync + 'static,
         threads: impl FnOnce(&T) -> usize,
     ) -> Result<(Self, T), DetectError>
@@ -64,7 +65,7 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
             requests: Mutex::new(Some(requests)),
             threads: Mutex::default(),
             liveness: Vec::new(),
-            loss: Arc::default(),
+            loss,
         };
         let load: EngineLoad<L, T> = Arc::new(load);
         let facts = worker.add_thread(task, &load, &queue)?;
@@ -144,11 +145,6 @@ impl<J, F> ModelWorker<J, F> {
         self.liveness.iter().filter_map(|liveness| liveness.busy_since()).min()
     }
 
-    /// Has the listener called with the reason when the GPU of the model is lost.
-    pub(super) fn on_device_lost(&self, listener: impl FnOnce(String) + Send + 'static) {
-        self.loss.listen(listener);
-    }
-
     /// Refuses new requests, answers the waiting ones, and ends the threads. Blocks until then.
     pub(super) fn stop(&self) {
         // First, so that callers that wait for a place return instead of sending to a closed queue.
@@ -221,7 +217,7 @@ mod tests {
             counted.fetch_add(1, Ordering::Relaxed);
             Ok(loaded())
         };
-        let (worker, name) = ModelWorker::open("detect", "street", load, |_| 3).unwrap();
+        let (worker, name) = ModelWorker::open("detect", "street", Arc::default(), load, |_| 3).unwrap();
         assert_eq!(name.as_deref(), Some("detect-street"));
         assert_eq!((loads.load(Ordering::Relaxed), worker.is_alive()), (3, true));
         worker.stop();
@@ -233,10 +229,12 @@ mod tests {
         let failure = DetectError::Ended { model: "street".to_owned() };
         let failed = failure.clone();
         let fails = move || Err::<LoadedEngine<Pinned, ()>, _>(failed.clone());
-        let opened = ModelWorker::open("detect", "street", fails, |()| 1);
+        let opened = ModelWorker::open("detect", "street", Arc::default(), fails, |()| 1);
         assert_eq!(opened.map(|_| ()).unwrap_err(), failure);
         let panics = || -> Result<LoadedEngine<Pinned, ()>, DetectError> { panic!("no such kernel") };
-        let opening = AssertUnwindSafe(|| ModelWorker::open("detect", "street", panics, |()| 1).map(|_| ()));
+        let opening = AssertUnwindSafe(|| {
+            ModelWorker::open("detect", "street", Arc::default(), panics, |()| 1).map(|_| ())
+        });
         let panic = catch_unwind(opening).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"no such kernel"));
     }

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use super::cpu_fallback::CpuFallback;
+use super::cuda_libraries::{MissingLibraries, concerns_libraries};
 use super::error::{DetectError, ModelFault};
 use super::model::{ModelBytes, read_file};
 use super::onnx::{Net, Placement, Refusal, SessionStream, has_cuda};
 use super::openvino::{self, PluginState};
 use super::quantize::QUANTIZED_FROM;
+use super::runtime;
 use super::spec::{Device, EngineChoice, EngineInfo, InferenceEngine, ModelSpec};
-use crate::telemetry::detect::{FellBackToCpu, OpenVinoUnused};
+use crate::telemetry::detect::{CudaLibrariesMissing, FellBackToCpu, OpenVinoUnused};
 
 /// The reason for which the quantised twin is not used on a GPU.
 const NO_INT8_ON_CUDA: &str = "int8 is not used on CUDA, where the model of `path` runs";
@@ -47,7 +50,7 @@ impl<'a> Opening<'a> {
         &self,
         device: Device,
         load: impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
-    ) -> Result<(T, EngineInfo, Option<String>), DetectError> {
+    ) -> Result<(T, EngineInfo, Option<CpuFallback>), DetectError> {
         let (loaded, engine) = match device {
             Device::Cpu => self.on_cpu(&load)?,
             Device::Cuda(index) => self.on_cuda(index, &load)?,
@@ -60,8 +63,8 @@ impl<'a> Opening<'a> {
     fn on_cuda_or_cpu<T>(
         &self,
         load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
-    ) -> Result<(T, EngineInfo, Option<String>), DetectError> {
-        let refused = match self.on_cuda(0, load) {
+    ) -> Result<(T, EngineInfo, Option<CpuFallback>), DetectError> {
+        let reason = match self.on_cuda(0, load) {
             Ok((loaded, engine)) => return Ok((loaded, engine, None)),
             // Without ONNX Runtime the CPU cannot work either.
             Err(error @ DetectError::Runtime(_)) => return Err(error),
@@ -70,8 +73,10 @@ impl<'a> Opening<'a> {
         };
         // Only a model that works on the CPU has fallen back: otherwise its own fault is the message.
         let (loaded, engine) = self.on_cpu(load)?;
-        FellBackToCpu { model: &self.spec.name, reason: &refused, has_cuda: has_cuda() }.emit();
-        Ok((loaded, engine, Some(refused)))
+        let has_cuda = has_cuda();
+        FellBackToCpu { model: &self.spec.name, reason: &reason, has_cuda }.emit();
+        let fallback = CpuFallback { reason, sha256: self.base.sha256.clone(), has_cuda };
+        Ok((loaded, engine, Some(fallback)))
     }
 
     fn on_cuda<T>(
@@ -79,9 +84,17 @@ impl<'a> Opening<'a> {
         index: u32,
         load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
     ) -> Result<(T, EngineInfo), DetectError> {
-        let loaded = load(&self.candidate(Placement::Cuda(index)))?;
+        // After the load, when those that are there are loaded as well.
+        let missing =
+            || MissingLibraries::find(runtime::library().as_deref()).map(|missing| missing.report());
+        let loaded = load(&self.candidate(Placement::Cuda(index)));
+        let loaded = loaded.map_err(|error| with_libraries(error, missing))?;
+        let missing_libraries = missing();
+        if let Some(reason) = &missing_libraries {
+            CudaLibrariesMissing { model: &self.spec.name, reason }.emit();
+        }
         let note = self.spec.int8.as_ref().map(|_| NO_INT8_ON_CUDA.to_owned());
-        Ok((loaded, EngineInfo { note, ..EngineInfo::default() }))
+        Ok((loaded, EngineInfo { note, missing_libraries, ..EngineInfo::default() }))
     }
 
     /// Loads the twin where there is one, else the model, with OpenVINO where that is wanted and works.
@@ -98,14 +111,14 @@ impl<'a> Opening<'a> {
                 Ok(loaded) => {
                     return Ok((
                         loaded,
-                        EngineInfo { engine: InferenceEngine::OpenVino, int8, note, gpu: None },
+                        EngineInfo { engine: InferenceEngine::OpenVino, int8, note, ..EngineInfo::default() },
                     ));
                 }
                 Err(why) => note = why,
             }
         }
         let loaded = load(&self.cpu_candidate(twin.as_ref(), InferenceEngine::OnnxRuntime))?;
-        Ok((loaded, EngineInfo { engine: InferenceEngine::OnnxRuntime, int8, note, gpu: None }))
+        Ok((loaded, EngineInfo { engine: InferenceEngine::OnnxRuntime, int8, note, ..EngineInfo::default() }))
     }
 
     fn wants_openvino(&self, int8: bool) -> bool {
@@ -221,4 +234,25 @@ impl LoadCandidate<'_> {
 
 fn faulty(spec: &ModelSpec, path: &Path, fault: ModelFault) -> DetectError {
     DetectError::Model { model: spec.name.clone(), path: path.to_owned(), fault: Box::new(fault) }
+}
+
+/// Returns the error of a load on CUDA with the libraries that are `missing`, where they may be its cause.
+fn with_libraries(error: DetectError, missing: impl Fn() -> Option<String>) -> DetectError {
+    let with = |reason: String| match missing() {
+        Some(missing) if concerns_libraries(&reason) => format!("{reason}; {missing}"),
+        _ => reason,
+    };
+    match error {
+        DetectError::Cuda { model, index, reason } => {
+            DetectError::Cuda { model, index, reason: with(reason) }
+        }
+        DetectError::Model { model, path, fault } => {
+            let fault = match *fault {
+                ModelFault::WarmUp(reason) => ModelFault::WarmUp(with(reason)),
+                other => other,
+            };
+            DetectError::Model { model, path, fault: Box::new(fault) }
+        }
+        other => other,
+    }
 }

@@ -94,9 +94,19 @@ pub struct EngineInfo {
     pub gpu: Option<GpuLevel>,
     /// The reason for which OpenVINO, the quantised twin or a part of the GPU's work is not used, where it could be.
     pub note: Option<String>,
+    /// The libraries of CUDA that were not found, with the remedy, for a model on a GPU.
+    pub missing_libraries: Option<String>,
 }
 
 impl EngineInfo {
+    /// Returns the note and the missing libraries as one text.
+    #[must_use]
+    pub fn notes(&self) -> Option<String> {
+        let notes: Vec<&str> =
+            [&self.note, &self.missing_libraries].into_iter().flatten().map(String::as_str).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
     /// Returns the engine that was opened, with the part of the work that a GPU does as known here, and both notes.
     pub(super) fn with(self, opened: Self) -> Self {
         let notes: Vec<String> = [self.note, opened.note].into_iter().flatten().collect();

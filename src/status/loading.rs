@@ -35,6 +35,8 @@ impl Default for LoadingModels {
 
 /// A thread that loads a model. ONNX Runtime cannot be interrupted, so the thread of an abandoned load runs on.
 pub(crate) struct LoadThread {
+    /// The start of the thread's name, before the model's.
+    task: &'static str,
     /// The model's name.
     pub(crate) model: String,
     began: Instant,
@@ -47,6 +49,11 @@ const ABANDONED: u8 = 1;
 const ENDED: u8 = 2;
 
 impl LoadThread {
+    /// Returns a load that begins now, on the thread `TASK-MODEL`.
+    pub(crate) fn new(task: &'static str, model: &str) -> Self {
+        Self { task, model: model.to_owned(), began: Instant::now(), state: AtomicU8::new(WANTED) }
+    }
+
     /// Abandons the load. Returns whether its thread still runs.
     pub(crate) fn abandon(&self) -> bool {
         // Atomic, since the thread may end at the same time: exactly one of the two sides sees the other's state.
@@ -55,8 +62,9 @@ impl LoadThread {
 
     fn abandoned_reason(&self, now: Instant) -> String {
         format!(
-            "loading model {} was abandoned, and its thread `load-{}` still runs after {}: restart kvs-infer to free its CPU core",
+            "loading model {} was abandoned, and its thread `{}-{}` still runs after {}: restart kvs-infer to free its CPU core",
             self.model,
+            self.task,
             self.model,
             span(now.saturating_duration_since(self.began))
         )
@@ -130,13 +138,18 @@ impl StatusBoard {
 
     /// Adds a thread that loads a model.
     pub(crate) fn add_load_thread(&self, model: &str) -> Arc<LoadThread> {
-        let state = AtomicU8::new(WANTED);
-        let thread = Arc::new(LoadThread { model: model.to_owned(), began: Instant::now(), state });
-        let mut loading = lock(&self.inner.loading);
-        // The list would grow with each reload otherwise.
-        loading.threads.retain(|thread| !thread.has(ENDED));
-        loading.threads.push(Arc::clone(&thread));
+        let thread = Arc::new(LoadThread::new("load", model));
+        lock(&self.inner.loading).add(Arc::clone(&thread));
         thread
+    }
+
+    /// Abandons a load whose thread was not added: nothing waited for it before. Returns whether the thread still runs.
+    pub(crate) fn abandon(&self, thread: &Arc<LoadThread>) -> bool {
+        let abandoned = thread.abandon();
+        if abandoned {
+            lock(&self.inner.loading).add(Arc::clone(thread));
+        }
+        abandoned
     }
 
     /// Returns the threads that load a model now, those of abandoned loads included.
@@ -191,6 +204,12 @@ impl StatusBoard {
 }
 
 impl LoadingModels {
+    fn add(&mut self, thread: Arc<LoadThread>) {
+        // The list would grow with each reload otherwise.
+        self.threads.retain(|thread| !thread.has(ENDED));
+        self.threads.push(thread);
+    }
+
     /// Returns the reason about a newer configuration that has waited for long.
     fn reload_reason(&self, now: Instant) -> Option<String> {
         let waited = now.saturating_duration_since(self.reload?);

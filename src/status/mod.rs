@@ -115,7 +115,7 @@ pub struct ModelRow {
     pub nodes: Option<String>,
     /// The engine that computes it: `ONNX Runtime`, `OpenVINO int8`, ...
     pub engine: String,
-    /// The reason for which OpenVINO or the quantised twin is not used, where one of them is configured.
+    /// The reason for which OpenVINO or the quantised twin is not used, or the libraries of CUDA that are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine_note: Option<String>,
     /// Width and height of its input, px.
@@ -124,6 +124,9 @@ pub struct ModelRow {
     pub classes: usize,
     /// Duration of its first inference, ms.
     pub warm_up_ms: u64,
+    /// The reason for which it does not run on the GPU of this host, with `device: auto`, and what happens next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<String>,
     /// `true` where it runs on the CPU because CUDA does not work, with `device: auto`.
     #[serde(skip)]
     pub fell_back: bool,
@@ -212,6 +215,16 @@ impl StatusBoard {
     /// Sets the loaded models.
     pub fn set_models(&self, models: Vec<ModelRow>) {
         *lock(&self.inner.models) = models;
+    }
+
+    /// Returns the models that a GPU of this host could serve better, as reasons for `/healthz`.
+    fn degraded_models(&self) -> Vec<String> {
+        let models = lock(&self.inner.models);
+        let reason = |model: &ModelRow| {
+            let (name, why) = (&model.name, model.degraded.as_ref()?);
+            Some(format!("model {name} {why}"))
+        };
+        models.iter().filter_map(reason).collect()
     }
 
     /// Sets the reason why the current configuration was rejected; `None`: it is in effect.
@@ -321,7 +334,8 @@ impl StatusBoard {
         let lags = cameras.iter().filter_map(|row| Some(lag_reason(&row.id, row.excess_lag?)));
         let losses = lock(&self.inner.losses).reasons(&cameras);
         let health = ServiceHealth::of(watched, &cameras, &self.sinks(), now).and(fault);
-        let loading = self.loading_reasons(now).into_iter().chain(self.notices());
+        let loading =
+            self.loading_reasons(now).into_iter().chain(self.notices()).chain(self.degraded_models());
         let pool = lock(&self.inner.pool).reason(now);
         let degraded = loading.chain(lags).chain(losses).chain(pool);
         let health = degraded.fold(health, |health, reason| health.and(Some(reason)));

@@ -1,5 +1,6 @@
 //! Events of detect: models, inferences, plate texts.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Display;
 use std::time::Duration;
@@ -15,8 +16,12 @@ const TEXTS: &str = "kvs_infer_detect_texts_read_total";
 const ERRORS: &str = "kvs_infer_detect_errors_total";
 const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
 const GPU_LOST: &str = "kvs_infer_detect_gpu_lost_total";
+const ON_CPU: &str = "kvs_infer_detect_cpu_fallback";
 const NODES: &str = "kvs_infer_detect_nodes";
 const LIMITED: &str = "kvs_infer_detect_batches_limited_total";
+
+/// The execution providers that a model may run on.
+const PROVIDERS: [&str; 3] = ["cpu", "cuda", "openvino"];
 
 /// The metrics of detect.
 pub(crate) const METRICS: &[Metric] = &[
@@ -55,7 +60,13 @@ pub(crate) const METRICS: &[Metric] = &[
         name: FALLBACKS,
         kind: MetricKind::Counter,
         labels: &["model"],
-        help: "Models that run on the CPU because CUDA did not work.",
+        help: "Loads of the model that ended on the CPU because CUDA did not work.",
+    },
+    Metric {
+        name: ON_CPU,
+        kind: MetricKind::Gauge,
+        labels: &["model"],
+        help: "1 while the model runs on the CPU because CUDA does not work, else 0.",
     },
     Metric {
         name: GPU_LOST,
@@ -67,7 +78,7 @@ pub(crate) const METRICS: &[Metric] = &[
         name: NODES,
         kind: MetricKind::Gauge,
         labels: &["model", "provider"],
-        help: "Nodes of a loaded model by the execution provider that computes them.",
+        help: "Nodes of a loaded model by the execution provider that computes them; 0 where it computes none.",
     },
     Metric {
         name: LIMITED,
@@ -217,6 +228,69 @@ impl FellBackToCpu<'_> {
     }
 }
 
+/// A model runs on CUDA, and libraries that CUDA may open later were not found.
+pub(crate) struct CudaLibrariesMissing<'a> {
+    pub(crate) model: &'a str,
+    /// Their names, and the remedy.
+    pub(crate) reason: &'a str,
+}
+
+impl CudaLibrariesMissing<'_> {
+    pub(crate) fn emit(self) {
+        tracing::warn!(
+            stage = STAGE,
+            model = self.model,
+            reason = self.reason,
+            "libraries of CUDA are missing"
+        );
+    }
+}
+
+/// A model that had fallen back to the CPU runs on the GPU.
+pub(crate) struct GpuRegained<'a> {
+    pub(crate) model: &'a str,
+}
+
+impl GpuRegained<'_> {
+    pub(crate) fn emit(self) {
+        tracing::info!(stage = STAGE, model = self.model, "CUDA works again: the model runs on the GPU");
+    }
+}
+
+/// The state of a model on the status board.
+pub(crate) struct CpuFallbackShown<'a> {
+    pub(crate) model: &'a str,
+    /// `true` where it runs on the CPU because CUDA does not work.
+    pub(crate) fell_back: bool,
+}
+
+impl CpuFallbackShown<'_> {
+    pub(crate) fn emit(self) {
+        metrics::gauge!(ON_CPU, "model" => self.model.to_owned()).set(f64::from(u8::from(self.fell_back)));
+    }
+}
+
+/// A model that had fallen back to the CPU was tried on the GPU, which still does not work.
+pub(crate) struct GpuRetryFailed<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) error: &'a dyn Error,
+    /// The time until the next try; `None`: there is none, since CUDA works again only in a new process.
+    pub(crate) wait: Option<Duration>,
+}
+
+impl GpuRetryFailed<'_> {
+    pub(crate) fn emit(self) {
+        let Self { model, error, wait } = self;
+        tracing::info!(
+            stage = STAGE,
+            model,
+            reason = %error,
+            wait_s = wait.map(|wait| wait.as_secs()),
+            "CUDA still does not work: the model stays on the CPU"
+        );
+    }
+}
+
 /// The wall-clock durations of the steps of one inference.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepDurations {
@@ -293,7 +367,10 @@ impl<'a, N: Iterator<Item = (&'a str, usize)>> NodesAssigned<'a, N> {
     #[expect(clippy::cast_precision_loss, reason = "a graph has few nodes")]
     pub(crate) fn emit(self) {
         let Self { model, by_provider, nodes, elsewhere } = self;
-        for (provider, count) in by_provider {
+        // A provider without nodes is 0: the model may have run there before.
+        let mut counts: BTreeMap<&str, usize> = PROVIDERS.map(|provider| (provider, 0)).into();
+        counts.extend(by_provider);
+        for (provider, count) in counts {
             metrics::gauge!(NODES, "model" => model.to_owned(), "provider" => provider.to_owned())
                 .set(count as f64);
         }

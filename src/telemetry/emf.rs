@@ -283,6 +283,7 @@ mod tests {
         };
         let gpu = |utilization, memory_used_bytes| GpuFigures {
             utilization,
+            decoder_utilization: None,
             memory_used_bytes,
             memory_bytes: 9,
             temperature_celsius: 50,

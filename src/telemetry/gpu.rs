@@ -20,6 +20,7 @@ const LIBRARY: &str = "libnvidia-ml.so.1";
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const UTILIZATION: &str = "kvs_infer_gpu_utilization_ratio";
+const DECODER: &str = "kvs_infer_gpu_decoder_utilization_ratio";
 const MEMORY_USED: &str = "kvs_infer_gpu_memory_used_bytes";
 const MEMORY: &str = "kvs_infer_gpu_memory_bytes";
 const TEMPERATURE: &str = "kvs_infer_gpu_temperature_celsius";
@@ -29,6 +30,10 @@ pub(super) const METRICS: &[Metric] = &[
     gauge_of(
         UTILIZATION,
         "Share of the driver's last sample period in which the GPU computed, 0 to 1; absent without a GPU.",
+    ),
+    gauge_of(
+        DECODER,
+        "Share of the driver's last sample period in which the GPU's video decoder worked, 0 to 1; absent without a GPU.",
     ),
     gauge_of(MEMORY_USED, "GPU memory in use, by all programs; absent without a GPU."),
     gauge_of(MEMORY, "Total GPU memory; absent without a GPU."),
@@ -61,6 +66,8 @@ pub(crate) struct GpuDriver {
 pub(super) struct GpuFigures {
     /// Share of time in which it computed, 0 to 1.
     pub(super) utilization: f64,
+    /// Share of time in which its video decoder worked, 0 to 1; `None`: it has none, or the driver does not say.
+    pub(super) decoder_utilization: Option<f64>,
     pub(super) memory_used_bytes: u64,
     pub(super) memory_bytes: u64,
     pub(super) temperature_celsius: u32,
@@ -69,17 +76,18 @@ pub(super) struct GpuFigures {
 impl Gpus {
     /// Loads NVML and counts the GPUs.
     pub(crate) fn open() -> Self {
-        match Nvml::builder()
-            .lib_path(LIBRARY.as_ref())
-            .init()
-            .and_then(|nvml| Ok((nvml.device_count()?, nvml)))
-        {
+        match load_nvml().and_then(|nvml| Ok((nvml.device_count()?, nvml))) {
             Ok((count, nvml)) => Self { nvml: Some(Arc::new(Mutex::new(nvml))), count },
             Err(error) => {
                 tracing::debug!(stage = "telemetry", %error, library = LIBRARY, "NVML not available: no GPU metrics");
                 Self::default()
             }
         }
+    }
+
+    /// Returns whether this host has a GPU that this process may use.
+    pub(crate) fn has_gpu(&self) -> bool {
+        self.count > 0
     }
 
     /// Returns the driver and its GPUs; `None` without a driver. Blocks for as long as the driver hangs.
@@ -114,6 +122,11 @@ impl Gpus {
     }
 }
 
+/// Loads the driver's library.
+pub(super) fn load_nvml() -> Result<Nvml, NvmlError> {
+    Nvml::builder().lib_path(LIBRARY.as_ref()).init()
+}
+
 /// Returns the figures of each GPU; `None` while another scrape still waits for the driver.
 fn query_all(nvml: &Mutex<Nvml>) -> Option<Vec<(u32, Option<GpuFigures>)>> {
     // A scrape that still waits for a hung driver holds the lock: further scrapes must not pile up blocked threads behind it.
@@ -136,6 +149,8 @@ fn query(nvml: &Nvml, index: u32) -> Result<GpuFigures, NvmlError> {
     let memory = gpu.memory_info()?;
     Ok(GpuFigures {
         utilization: f64::from(gpu.utilization_rates()?.gpu) / 100.0,
+        // Without an error: a GPU without a decoder has the other figures.
+        decoder_utilization: gpu.decoder_utilization().ok().map(|of| f64::from(of.utilization) / 100.0),
         memory_used_bytes: memory.used,
         memory_bytes: memory.total,
         temperature_celsius: gpu.temperature(TemperatureSensor::Gpu)?,
@@ -152,6 +167,7 @@ fn set_gpu_gauges(index: u32, figures: Option<&GpuFigures>) {
     // NaN in place of the last value: a hung driver must not look like an idle GPU.
     let number = |of: fn(&GpuFigures) -> f64| figures.map_or(f64::NAN, of);
     gauge!(UTILIZATION, "gpu" => gpu()).set(number(|figures| figures.utilization));
+    gauge!(DECODER, "gpu" => gpu()).set(number(|figures| figures.decoder_utilization.unwrap_or(f64::NAN)));
     gauge!(MEMORY_USED, "gpu" => gpu()).set(number(|figures| figures.memory_used_bytes as f64));
     gauge!(MEMORY, "gpu" => gpu()).set(number(|figures| figures.memory_bytes as f64));
     gauge!(TEMPERATURE, "gpu" => gpu()).set(number(|figures| f64::from(figures.temperature_celsius)));

@@ -3,8 +3,8 @@
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::{
-    Metric, MetricKind, camera, clips, decide, decode, detect, gpu, http, publish, remote, service, sharing,
-    source,
+    Metric, MetricKind, camera, clips, decide, decode, detect, gpu, gpu_faults, http, publish, remote,
+    service, sharing, source,
 };
 
 /// Upper bounds of the buckets of all durations, seconds: an inference takes milliseconds, a reconnect minutes.
@@ -28,6 +28,7 @@ const TABLES: &[&[Metric]] = &[
     sharing::METRICS,
     http::METRICS,
     gpu::METRICS,
+    gpu_faults::METRICS,
 ];
 
 /// Returns every metric of the program.

@@ -14,6 +14,7 @@ pub(crate) mod decode;
 pub(crate) mod detect;
 mod emf;
 mod gpu;
+mod gpu_faults;
 mod http;
 pub(crate) mod losses;
 mod metric;
@@ -25,6 +26,7 @@ pub(crate) mod source;
 
 pub(crate) use emf::Emf;
 pub(crate) use gpu::{GpuDriver, Gpus};
+pub(crate) use gpu_faults::GpuFaultWatch;
 pub(crate) use http::{
     AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, EncodeFailed, HistoryIndexRebuilt,
     Listening, Scrape, ShortToken, SignInRefused, SignInsRefused,

@@ -64,7 +64,7 @@ async fn the_installed_plugin_is_used_or_its_reason_is_shown() {
     for name in ["yolov8", "yolov8_fp16", "yolov8_dynamic", "yolov8_dynamic_size", "detr", "nms"] {
         let with = |engine| ModelSpec { engine, ..tiny(name) };
         let wanted = Detector::start(&with(EngineChoice::Openvino), Device::Cpu, 1).unwrap();
-        let info = &wanted.info().engine;
+        let info = wanted.info().engine.clone();
         match (info.engine, &info.note) {
             (InferenceEngine::OpenVino, None) => {}
             (InferenceEngine::OnnxRuntime, Some(note)) => {

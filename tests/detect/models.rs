@@ -236,7 +236,7 @@ fn broken_cuda_is_an_error_if_requested_and_is_logged_otherwise() {
     let free = Detector::start(&tiny("yolov8"), Device::Auto, 1).unwrap();
     match (free.info().device, &free.info().fallback) {
         (Device::Cuda(0), None) => {}
-        (Device::Cpu, Some(why)) => assert!(why.contains("CUDA"), "{why}"),
+        (Device::Cpu, Some(why)) => assert!(why.reason.contains("CUDA"), "{why:?}"),
         other => panic!("{other:?}"),
     }
 }

@@ -8,6 +8,7 @@
      nodes             its nodes are on the CPU
      ungraphed         a session that is to capture graphs is refused
      uncaptured        an inference that is to be captured fails
+     hangs             CUDA does not answer the first time, and is absent from then on
 
    The file is read at each call. FAKE_CUDA_LOG gets a line per call: what was called, and by which thread. Memory "Cuda" is that of the
    host, as the driver of crates/gpu/tests/driver has it. The functions are found by their positions in OrtApi, which never change. */
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Positions of functions in OrtApi: onnxruntime_c_api.h of version 1.24. */
 enum {
@@ -60,6 +62,7 @@ static long inferences;
 static __thread int asks_about_cuda, wants_graphs;
 static __thread long stream;
 static struct { const void *key; long number; } noted[MAX_MARKED]; /* pictures of a binding, graph of run options, stream of a session */
+static int hung;
 
 static void *failure(const char *message) { return ((status_function)real[CREATE_STATUS])(FAIL, message); }
 
@@ -162,7 +165,12 @@ static void *append_cuda(void *options, const void *cuda) {
     (void)cuda;
     behaviour(words);
     note("provider", 0);
-    if (!strncmp(words, "absent", 6)) return failure("CUDA failure 100: no CUDA-capable device is detected ; GPU=-1");
+    int hangs = !strncmp(words, "hangs", 5);
+    if (hangs && !__atomic_exchange_n(&hung, 1, __ATOMIC_SEQ_CST)) {
+        note("hang", 0);
+        for (;;) pause();
+    }
+    if (hangs || !strncmp(words, "absent", 6)) return failure("CUDA failure 100: no CUDA-capable device is detected ; GPU=-1");
     mark(NULL, options);
     return NULL;
 }

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::colours::{FRAMES, LABELS, camera, film, sim, store};
+use test_support::gpu::FakeDriver;
 use test_support::kvs_infer_command;
 use test_support::moto::{Moto, records};
 use test_support::polling::until_blocking;
 use test_support::program::Program;
 use test_support::setup::cached;
 
+use super::gpu::compile_driver;
 use super::stop::Gate;
 
 /// ONNX Runtime with a CUDA provider of ours.
@@ -46,6 +48,19 @@ impl FakeCuda {
 
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Returns the program on this runtime, on a host with NVIDIA's driver and the libraries of CUDA.
+    pub(super) fn command_with_driver(&self) -> Command {
+        let library = self.file("libnvidia-ml.so.1");
+        compile_driver(&library, "-DDRIVER");
+        std::fs::copy(FakeDriver::new().library(), self.file("libcuda.so.1")).unwrap();
+        for name in OPENED_BY_NAME {
+            std::fs::write(self.file(name), "").unwrap();
+        }
+        let mut command = self.command();
+        command.env("LD_LIBRARY_PATH", self.folder.path());
+        command
     }
 
     /// Returns the program on this runtime.
@@ -115,7 +130,12 @@ async fn a_lost_gpu_fails_the_health_and_ends_the_process_in_order_and_no_event_
             && said.contains("ends with exit code 70"),
         "{said}"
     );
-    assert_eq!((&health["status"], program.get("/readyz").0), (&Value::from("failed"), 503));
+    assert_eq!(health["status"], "failed");
+    // The stop begins after the answer about the health.
+    until_blocking("readiness that ends", || match program.get("/readyz") {
+        (503, _) => Ok(()),
+        (_, body) => Err(body),
+    });
     let (_, metrics) = program.get("/metrics");
     assert!(metrics.contains("kvs_infer_detect_gpu_lost_total{model=\"yolov8.onnx\"} 1\n"), "{metrics}");
     gate.open();
@@ -274,6 +294,171 @@ async fn a_model_without_a_node_on_cuda_is_refused_there() {
     let auto = config.replace("device: cuda", "device: auto");
     let program = Program::start(cuda.command(), &auto, &sim.endpoint(), None);
     assert_eq!(program.overview()["models"][0]["device"], "cpu");
+    assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
+/// Returns the only model in `/api/cameras` once it is as `wanted`.
+fn model_when(program: &Program, wanted: impl Fn(&Value) -> bool) -> Value {
+    until_blocking("another state of the model", || {
+        let model = program.overview()["models"][0].take();
+        if wanted(&model) { Ok(model) } else { Err(model) }
+    })
+}
+
+/// The reason of `/healthz` for a model that is tried on the GPU again.
+const TRIED_AGAIN: &str =
+    "model yolov8.onnx runs on the CPU although this host has a GPU; it is tried there again: ";
+
+fn auto() -> String {
+    format!("publishers:\n  local_dir: events\ndevice: auto\ncameras:\n{}", camera("front"))
+}
+
+/// Asserts that `/metrics` has the line.
+fn assert_metric(program: &Program, line: &str) {
+    let (_, metrics) = program.get("/metrics");
+    assert!(metrics.lines().any(|of| of == line), "no {line}: {metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_fell_back_moves_to_the_gpu_when_that_works_again() {
+    let (sim, clips) = (sim(), TempDir::new().unwrap());
+    let film = film(clips.path(), 0);
+    store(&sim, "front-stream", &film).await;
+    let cuda = FakeCuda::new("absent");
+    let program = Program::start(cuda.command_with_driver(), &auto(), &sim.endpoint(), None);
+    let model = model_when(&program, |model| model["degraded"].is_string());
+    assert_eq!(model["device"], "cpu");
+    let (status, health) = program.get("/healthz");
+    assert_eq!(status, 200, "a restart would not help: {health}");
+    assert!(health.contains("\"degraded\"") && health.contains(TRIED_AGAIN), "{health}");
+    assert!(health.contains("CUDA failure 100"), "{health}");
+    assert_metric(&program, "kvs_infer_detect_cpu_fallback{model=\"yolov8.onnx\"} 1");
+    program.camera_after("front", FRAMES);
+    assert_eq!(batches(&cuda), [0; 0], "nothing ran on CUDA");
+
+    cuda.behave("works");
+    let model = model_when(&program, |model| model["device"] == "cuda:0" && model["degraded"].is_null());
+    assert_eq!(model["engine"], "ONNX Runtime, CUDA graphs");
+    assert!(!program.get("/healthz").1.contains("although this host has a GPU"));
+    assert_metric(&program, "kvs_infer_detect_cpu_fallback{model=\"yolov8.onnx\"} 0");
+    assert_metric(&program, "kvs_infer_detect_nodes{model=\"yolov8.onnx\",provider=\"cpu\"} 0");
+    store(&sim, "front-stream", &film).await;
+    program.camera_after("front", 2 * FRAMES);
+    assert_eq!(batches(&cuda).len() as u64, 3 + FRAMES, "the warm-up, and each frame since");
+
+    cuda.behave("after 0 CUDA failure 719: unspecified launch failure");
+    store(&sim, "front-stream", &film).await;
+    let health = failed_health(&program);
+    assert!(health["reasons"][0].as_str().unwrap().contains("GPU cuda:0 is lost"), "{health}");
+    assert_eq!(program.wait(Instant::now()).status.code(), Some(70), "the loss of the new GPU is reported");
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_under_way_holds_up_neither_a_reload_nor_the_stop() {
+    let sim = sim();
+    let cuda = FakeCuda::new("absent");
+    let program = Program::start(cuda.command_with_driver(), &auto(), &sim.endpoint(), None);
+    model_when(&program, |model| model["degraded"].is_string());
+    cuda.behave("hangs");
+    until_blocking(
+        "a try that hangs",
+        || if calls(&cuda, &["hang"]).is_empty() { Err("none") } else { Ok(()) },
+    );
+    assert_eq!(model_when(&program, |_| true)["device"], "cpu", "the model runs on");
+
+    program.rewrite(&auto().replace("yolov8.onnx", "yolov8_dynamic.onnx"));
+    let model = model_when(&program, |model| model["name"] == "yolov8_dynamic.onnx");
+    assert_eq!(model["device"], "cpu");
+    let abandoned = "loading model yolov8.onnx was abandoned, and its thread `gpu-yolov8.onnx` still runs";
+    until_blocking("an abandoned load", || match program.get("/healthz").1 {
+        health if health.contains(abandoned) => Ok(()),
+        health => Err(health),
+    });
+    assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_a_gpu_is_no_fault() {
+    let sim = sim();
+    let cuda = FakeCuda::new("absent");
+    let program = Program::start(cuda.command(), &auto(), &sim.endpoint(), None);
+    let model = program.overview()["models"][0].take();
+    assert_eq!((&model["device"], &model["degraded"]), (&Value::from("cpu"), &Value::Null));
+    assert!(!program.get("/healthz").1.contains("although this host has a GPU"));
+    assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_only_a_new_process_ends_is_not_tried_again() {
+    let sim = sim();
+    let cuda = FakeCuda::new("after 0 CUDA failure 719: unspecified launch failure");
+    let program = Program::start(cuda.command_with_driver(), &auto(), &sim.endpoint(), None);
+    let model = model_when(&program, |model| model["degraded"].is_string());
+    let said = model["degraded"].as_str().unwrap();
+    assert!(said.contains("; restart kvs-infer, since CUDA works again only in a new process: "), "{said}");
+    assert_eq!(program.get("/healthz").0, 200, "the model works, on the CPU");
+    assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
+/// The libraries of CUDA that are opened by name while a model runs.
+const OPENED_BY_NAME: [&str; 9] = [
+    "libcudnn.so.9",
+    "libcudnn_graph.so.9",
+    "libcudnn_ops.so.9",
+    "libcudnn_cnn.so.9",
+    "libcudnn_heuristic.so.9",
+    "libcudnn_engines_precompiled.so.9",
+    "libcudnn_engines_runtime_compiled.so.9",
+    "libnvrtc.so.13",
+    "libnvrtc-builtins.so.13.5",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn libraries_of_cuda_that_are_missing_are_named() {
+    let (sim, cuda) = (sim(), FakeCuda::new("works"));
+    let config = format!("publishers:\n  local_dir: events\ndevice: cuda\ncameras:\n{}", camera("front"));
+    let program = Program::start(cuda.command_with_driver(), &config, &sim.endpoint(), None);
+    assert_eq!(program.overview()["models"][0]["engine_note"], Value::Null);
+    assert!(program.stop().status.success());
+
+    let without_one = |cuda: &FakeCuda| {
+        let command = cuda.command_with_driver();
+        std::fs::remove_file(cuda.file("libcudnn_cnn.so.9")).unwrap();
+        command
+    };
+    let program = Program::start(without_one(&cuda), &config, &sim.endpoint(), None);
+    let model = program.overview()["models"][0].take();
+    let said = "libraries of CUDA were not found: libcudnn_cnn.so.9; put them beside libonnxruntime.so";
+    assert!(model["engine_note"].as_str().unwrap().starts_with(said), "{model:#}");
+    assert!(program.stop().status.success());
+    let file = cuda.file("cameras.yaml");
+    std::fs::write(&file, &config).unwrap();
+    let output = without_one(&cuda).args(["models", "--config"]).arg(file).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && shown.contains(said), "{shown}");
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_cudnn_names_the_libraries_that_are_missing() {
+    let (sim, cuda) =
+        (sim(), FakeCuda::new("after 0 CUDNN failure 1002: CUDNN_STATUS_SUBLIBRARY_LOADING_FAILED"));
+    let command = cuda.command_with_driver();
+    for name in OPENED_BY_NAME {
+        std::fs::remove_file(cuda.file(name)).unwrap();
+    }
+    let program = Program::start(command, &auto(), &sim.endpoint(), None);
+    let model = model_when(&program, |model| model["degraded"].is_string());
+    let said = model["degraded"].as_str().unwrap();
+    assert!(
+        said.contains("SUBLIBRARY_LOADING_FAILED; libraries of CUDA were not found: libcudnn.so.9, "),
+        "{said}"
+    );
     assert!(program.stop().status.success());
     sim.stop().await;
 }

@@ -8,16 +8,21 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_support::colours::{camera, sim};
 use test_support::kvs_infer_command;
+use test_support::polling::until_blocking;
 use test_support::program::Program;
+
+/// Compiles a driver's library with `flag`.
+pub(super) fn compile_driver(library: &Path, flag: &str) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/nvml.c");
+    let flags = ["-shared", "-fPIC", "-Wall", "-Werror", flag, "-o"];
+    let built = Command::new("cc").args(flags).arg(library).arg(source).status().unwrap();
+    assert!(built.success());
+}
 
 /// The program with a driver's library that is compiled with `flag`, and the folder of that.
 fn program(flag: &str, kvs: &str) -> (Program, TempDir) {
     let folder = TempDir::new().unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/nvml.c");
-    let library = folder.path().join("libnvidia-ml.so.1");
-    let flags = ["-shared", "-fPIC", "-Wall", "-Werror", flag, "-o"];
-    let built = Command::new("cc").args(flags).arg(library).arg(source).status().unwrap();
-    assert!(built.success());
+    compile_driver(&folder.path().join("libnvidia-ml.so.1"), flag);
     let mut command = kvs_infer_command!();
     command.env("LD_LIBRARY_PATH", folder.path());
     let all = "publishers: { local_dir: events }\ndevice: cpu\nmetrics: { emf: true, service: yard }\n";
@@ -43,6 +48,8 @@ async fn each_gpu_is_reported_and_a_lost_one_is_not_a_number() {
     assert_eq!(
         gpu_lines("-DDRIVER", &sim.endpoint()),
         [
+            "kvs_infer_gpu_decoder_utilization_ratio{gpu=\"0\"} 0.12",
+            "kvs_infer_gpu_decoder_utilization_ratio{gpu=\"1\"} NaN",
             "kvs_infer_gpu_memory_bytes{gpu=\"0\"} 16106127360",
             "kvs_infer_gpu_memory_bytes{gpu=\"1\"} NaN",
             "kvs_infer_gpu_memory_used_bytes{gpu=\"0\"} 2147483648",
@@ -89,5 +96,26 @@ async fn metrics_for_cloudwatch_are_lines_of_the_log() {
 async fn without_a_driver_there_are_no_such_metrics() {
     let sim = sim();
     assert_eq!(gpu_lines("-DNO_DRIVER", &sim.endpoint()), Vec::<String>::new());
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_xid_error_is_counted_and_logged() {
+    let sim = sim();
+    let (program, _library) = program("-DXID", &sim.endpoint());
+    until_blocking("an Xid error", || {
+        let (_, metrics) = program.get("/metrics");
+        let counted = metrics.contains("kvs_infer_gpu_xid_errors_total{gpu=\"0\"} 1\n");
+        if counted { Ok(()) } else { Err(metrics) }
+    });
+    let ended = program.stop();
+    assert!(ended.status.success());
+    let lines = ended.log.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let logged: Vec<Value> = lines.filter(|line| line["message"] == "GPU reported an Xid error").collect();
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert_eq!(
+        (&logged[0]["gpu"], &logged[0]["xid"], &logged[0]["level"]),
+        (&json!("0"), &json!(79), &json!("ERROR"))
+    );
     sim.stop().await;
 }

@@ -15,7 +15,7 @@ use super::cuda::{FakeCuda, batched, batches, calls, failed_health};
 
 /// Returns the program on both libraries.
 fn command(cuda: &FakeCuda, driver: &FakeDriver) -> Command {
-    let mut command = cuda.command();
+    let mut command = cuda.command_with_driver();
     command.env("LD_LIBRARY_PATH", driver.library().parent().unwrap());
     command
 }
@@ -124,6 +124,9 @@ async fn what_a_gpu_cannot_do_is_done_one_level_below_with_the_reason() {
         assert_eq!(engine, wanted, "{name}: {note:?}");
         let note = note.unwrap();
         assert!(words.iter().all(|word| note.contains(word)), "{name}: {note}");
+        let health = program.get("/healthz").1;
+        let shown = health.contains("runs on the GPU, but the CPU paints the pictures");
+        assert_eq!(shown, wanted == ON_CPU, "{name}: {health}");
         events(&program);
         assert!(program.stop().status.success(), "{name}");
     }

@@ -100,6 +100,7 @@ fn board() -> StatusBoard {
         input_px: (640, 640),
         classes: 80,
         warm_up_ms: 48,
+        degraded: None,
         fell_back: false,
     }]);
     board.ready();

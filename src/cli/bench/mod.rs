@@ -126,7 +126,7 @@ impl BenchArgs {
         };
         let runs = self.alternate(&clip, pipeline.as_ref(), baseline.as_mut())?;
         let info = pipeline.as_ref().map(|pipeline| pipeline.detector.info());
-        let input = info.map(|info| info.input.to_string());
+        let input = info.as_ref().map(|info| info.input.to_string());
         let engine = info.map(|info| info.engine.to_string());
         let peak_rss_mb = warm_up_rss_mb.or_else(|| pipeline.as_ref().and_then(|_| peak_rss_mb()));
         let (model, clip) = (self.model.clone(), self.clip.clone());

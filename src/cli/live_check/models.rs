@@ -7,7 +7,8 @@ use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{TextModelInfo, TextReader};
 use crate::detect::{
-    DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, NodePlacement, Purpose, usual_threads,
+    CpuFallback, DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, NodePlacement, Purpose,
+    usual_threads,
 };
 use crate::media::CameraId;
 use crate::service::check_classes;
@@ -52,7 +53,7 @@ fn used_classes(settings: &Settings, spec: &ModelSpec) -> Vec<UsedClasses> {
 /// Loads a detection model and makes its first inferences, which blocks.
 fn check_detector(spec: &ModelSpec, device: Device, threads: usize, used: &[UsedClasses]) -> Finding {
     match Detector::start(spec, device, threads) {
-        Ok(detector) => detector_finding(detector.info(), used),
+        Ok(detector) => detector_finding(&detector.info(), used),
         Err(error) => failed(&error),
     }
 }
@@ -68,7 +69,7 @@ fn detector_finding(info: &ModelInfo, used: &[UsedClasses]) -> Finding {
         "{layout} (by {layout_source}), {input}, {} classes, on {device} ({engine}{nodes}), {infer_ms:.1} ms per inference",
         classes.len()
     );
-    with_fallback(with_note(text, engine), info.fallback.as_deref())
+    finding(with_note(text, engine), engine, info.fallback.as_ref())
 }
 
 /// Loads a text recognition model and makes its first inferences, which blocks.
@@ -77,12 +78,13 @@ fn check_reader(spec: &ModelSpec, device: Device, threads: usize) -> Finding {
         Ok(reader) => reader,
         Err(error) => return failed(&error),
     };
-    let TextModelInfo { input, characters, device, engine, nodes, infer_ms, fallback, .. } = reader.info();
+    let info = reader.info();
+    let TextModelInfo { input, characters, device, engine, nodes, infer_ms, fallback, .. } = &*info;
     let nodes = node_text(nodes.as_ref());
     let text = format!(
         "ctc, {input}, {characters} characters, on {device} ({engine}{nodes}), {infer_ms:.1} ms per inference"
     );
-    with_fallback(with_note(text, engine), fallback.as_deref())
+    finding(with_note(text, engine), engine, fallback.as_ref())
 }
 
 /// Returns the execution providers of a model's nodes, for a list after its engine.
@@ -90,20 +92,21 @@ fn node_text(nodes: Option<&NodePlacement>) -> String {
     nodes.map_or_else(String::new, |nodes| format!(", {nodes}"))
 }
 
-/// Returns the text with the reason for which OpenVINO or the quantised twin is not used.
+/// Returns the text with the notes about the engine.
 fn with_note(text: String, engine: &EngineInfo) -> String {
-    match &engine.note {
+    match engine.notes() {
         Some(note) => format!("{text}; {note}"),
         None => text,
     }
 }
 
-fn with_fallback(text: String, fallback: Option<&str>) -> Finding {
+fn finding(text: String, engine: &EngineInfo, fallback: Option<&CpuFallback>) -> Finding {
     match fallback {
+        None if engine.missing_libraries.is_some() => Finding::warn(text),
         None => Finding::ok(text),
-        Some(why) => {
+        Some(CpuFallback { reason, .. }) => {
             // On a host without a GPU, `device: auto` is expected to use the CPU.
-            let text = format!("{text}; CUDA was tried: {why}");
+            let text = format!("{text}; CUDA was tried: {reason}");
             if has_gpu() { Finding::warn(text) } else { Finding::ok(text) }
         }
     }

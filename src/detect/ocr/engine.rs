@@ -15,6 +15,7 @@ use super::two_lines::{Part, Parts};
 use crate::base::{Stopwatch, Took};
 use crate::detect::batch_limit::BatchLimit;
 use crate::detect::batching::{BatchHandler, HasFrame, JobResult};
+use crate::detect::cpu_fallback::CpuFallback;
 use crate::detect::error::{DetectError, ModelFault};
 use crate::detect::layout::{OutputShape, listed};
 use crate::detect::node_placement::NodePlacement;
@@ -44,8 +45,8 @@ pub struct TextModelInfo {
     pub device: Device,
     /// The execution providers that compute its nodes, if ONNX Runtime says so.
     pub nodes: Option<NodePlacement>,
-    /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
-    pub fallback: Option<String>,
+    /// The reason if CUDA was tried and it runs on the CPU.
+    pub fallback: Option<CpuFallback>,
     /// The engine that computes it.
     pub engine: EngineInfo,
     /// Threads per inference on the CPU.
@@ -57,6 +58,7 @@ pub struct TextModelInfo {
 }
 
 /// A frame and the boxes to read in it.
+#[derive(Clone)]
 pub(super) struct ReadJob {
     pub(super) frame: Arc<Frame>,
     /// Frame px.

@@ -1,10 +1,13 @@
 //! The handle of a loaded text recognition model.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::engine::{PlateTexts, ReadEngine, ReadJob, TextModelInfo};
+use crate::detect::current_worker::{CurrentWorker, LoadedWorker};
+use crate::detect::device_loss::DeviceLoss;
 use crate::detect::error::DetectError;
 use crate::detect::model_worker::{LoadedEngine, ModelWorker};
 use crate::detect::spec::{Device, ModelSpec};
@@ -19,9 +22,17 @@ pub struct TextReader {
 }
 
 struct ReaderInner {
-    info: TextModelInfo,
-    worker: ModelWorker<ReadJob, PlateTexts>,
+    /// The model's file.
+    path: PathBuf,
+    worker: CurrentWorker<ReadJob, PlateTexts, Arc<TextModelInfo>>,
+    load: ReaderLoad,
+    loss: Arc<DeviceLoss>,
 }
+
+type ReadWorker = LoadedWorker<ReadJob, PlateTexts, Arc<TextModelInfo>>;
+
+/// The load of the model on a device, as often as that is wanted.
+type ReaderLoad = Box<dyn Fn(Device) -> Result<ReadWorker, DetectError> + Send + Sync>;
 
 impl TextReader {
     /// Starts the thread of a model, which loads it and runs its first inferences. Blocks until then.
@@ -29,21 +40,40 @@ impl TextReader {
     /// # Errors
     /// Those of [`Detector::start`](crate::detect::Detector::start).
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
-        let model = spec.clone();
-        let load = move || {
-            let engine = ReadEngine::load(&model, device, threads)?;
-            let info = engine.info().clone();
-            Ok(LoadedEngine { engine, facts: info })
+        let (loss, spec) = (Arc::<DeviceLoss>::default(), spec.clone());
+        let (path, lost) = (spec.path.clone(), Arc::clone(&loss));
+        let load = move |device| {
+            let model = spec.clone();
+            let load = move || load_engine(&model, device, threads);
+            let (worker, facts) = ModelWorker::open("ocr", &spec.name, Arc::clone(&lost), load, |_| 1)?;
+            Ok(LoadedWorker { worker, facts })
         };
-        let (worker, info) = ModelWorker::open("ocr", &spec.name, load, |_| 1)?;
-        report_loaded(&info);
-        Ok(Self { inner: Arc::new(ReaderInner { info, worker }) })
+        let first = load(device)?;
+        report_loaded(&first.facts);
+        let worker = CurrentWorker::new(first);
+        Ok(Self { inner: Arc::new(ReaderInner { path, worker, load: Box::new(load), loss }) })
+    }
+
+    /// Loads a model that fell back to the CPU on the first GPU too, and has the next boxes read there; see
+    /// [`Detector::move_to_gpu`](crate::detect::Detector::move_to_gpu).
+    ///
+    /// # Errors
+    /// Those of [`Self::start`], and [`ModelFault::Replaced`](crate::detect::ModelFault::Replaced).
+    pub fn move_to_gpu(&self) -> Result<(), DetectError> {
+        let Some(fallback) = self.info().fallback.clone() else { return Ok(()) };
+        let loaded = (self.inner.load)(Device::Cuda(0))?;
+        let info = Arc::clone(&loaded.facts);
+        fallback.check_file(&info.id, &self.inner.path)?;
+        if self.inner.worker.replace(loaded) {
+            report_loaded(&info);
+        }
+        Ok(())
     }
 
     /// Returns the facts about the loaded model and its device.
     #[must_use]
-    pub fn info(&self) -> &TextModelInfo {
-        &self.inner.info
+    pub fn info(&self) -> Arc<TextModelInfo> {
+        Arc::clone(&self.inner.worker.get().facts)
     }
 
     /// Returns the plate text in each box (frame px) of a frame, in their order; `None` if a box has no text.
@@ -62,13 +92,14 @@ impl TextReader {
         if boxes.is_empty() {
             return Ok(Vec::new());
         }
-        self.inner.worker.ask(ReadJob { frame, boxes, expand }).await
+        let (texts, _) = self.inner.worker.ask(ReadJob { frame, boxes, expand }).await?;
+        Ok(texts)
     }
 
     /// Returns whether the thread runs; `false` after [`Self::stop`].
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.inner.worker.is_alive()
+        self.inner.worker.get().worker.is_alive()
     }
 
     /// Returns the time at which the running batch began. If that is long ago, the worker is stuck.
@@ -79,13 +110,24 @@ impl TextReader {
 
     /// Has the listener called with the reason when the GPU of the model is lost. A later listener replaces an earlier one.
     pub fn on_device_lost(&self, listener: impl FnOnce(String) + Send + 'static) {
-        self.inner.worker.on_device_lost(listener);
+        self.inner.loss.listen(listener);
     }
 
     /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
     pub fn stop(&self) {
         self.inner.worker.stop();
     }
+}
+
+/// Loads a model on the thread that will run it.
+fn load_engine(
+    spec: &ModelSpec,
+    device: Device,
+    threads: usize,
+) -> Result<LoadedEngine<ReadEngine, Arc<TextModelInfo>>, DetectError> {
+    let engine = ReadEngine::load(spec, device, threads)?;
+    let info = Arc::new(engine.info().clone());
+    Ok(LoadedEngine { engine, facts: info })
 }
 
 /// Reports the facts about a model that was loaded.
@@ -98,7 +140,7 @@ fn report_loaded(info: &TextModelInfo) {
         device: &info.device,
         nodes: info.nodes.as_ref().map(|nodes| nodes as &dyn Display),
         engine: &info.engine,
-        engine_note: info.engine.note.as_deref(),
+        engine_note: info.engine.notes().as_deref(),
         threads: info.threads,
         warmup_ms: info.warmup_ms,
         infer_ms: info.infer_ms,

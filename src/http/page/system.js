@@ -62,6 +62,7 @@ function modelRow(model) {
     `${model.device} (${model.engine})`, ...(model.nodes ? [model.nodes] : []), `warm-up ${span(model.warm_up_ms)}`,
   ];
   return element("li", {},
-    element("i", { class: "dot", "data-tone": "ok" }), element("b", {}, model.name),
-    element("small", {}, about.join(" · ")), model.engine_note && element("p", { class: "why" }, model.engine_note));
+    element("i", { class: "dot", "data-tone": model.degraded ? "bad" : "ok" }), element("b", {}, model.name),
+    element("small", {}, about.join(" · ")), model.degraded && element("p", { class: "why" }, model.degraded),
+    model.engine_note && element("p", { class: "why" }, model.engine_note));
 }

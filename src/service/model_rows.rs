@@ -1,0 +1,113 @@
+//! The loaded models on the status board.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use super::loaded_model::LoadedModel;
+use crate::base::lock;
+use crate::detect::ocr::TextReader;
+use crate::detect::{Detector, EngineInfo, GpuLevel};
+use crate::status::{ModelRow, StatusBoard};
+use crate::telemetry::detect::CpuFallbackShown;
+
+/// The reason for which a model does not run on the GPU of this host; `None`: it does, or there is no GPU.
+pub(super) type DegradedReason = Mutex<Option<String>>;
+
+/// A loaded model with the reason for which it is degraded. Clones share both.
+#[derive(Clone)]
+pub(super) struct ShownModel {
+    pub(super) model: LoadedModel,
+    pub(super) degraded: Arc<DegradedReason>,
+}
+
+/// The models of the service on the board. Clones share them.
+#[derive(Clone)]
+pub(super) struct ModelRows {
+    board: StatusBoard,
+    models: Arc<Mutex<Vec<ShownModel>>>,
+}
+
+impl ModelRows {
+    pub(super) fn new(board: StatusBoard) -> Self {
+        Self { board, models: Arc::default() }
+    }
+
+    /// Shows these models instead of the previous ones.
+    pub(super) fn set(&self, models: Vec<ShownModel>) {
+        let mut shown = lock(&self.models);
+        let before: Vec<String> = shown.iter().map(|shown| shown.model.name()).collect();
+        *shown = models;
+        self.show(&shown, before);
+    }
+
+    /// Shows the models as they are now.
+    pub(super) fn refresh(&self) {
+        self.show(&lock(&self.models), Vec::new());
+    }
+
+    /// Shows the models; `before` were shown until now. The caller holds the lock, so that no older state follows a newer one.
+    fn show(&self, models: &[ShownModel], before: Vec<String>) {
+        let mut rows: Vec<ModelRow> = models.iter().map(ShownModel::row).collect();
+        // The order of a hash map changes from run to run.
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut fell_back: BTreeMap<String, bool> = before.into_iter().map(|name| (name, false)).collect();
+        for row in &rows {
+            *fell_back.entry(row.name.clone()).or_default() |= row.fell_back;
+        }
+        for (model, fell_back) in fell_back {
+            CpuFallbackShown { model: &model, fell_back }.emit();
+        }
+        self.board.set_models(rows);
+    }
+}
+
+impl ShownModel {
+    fn row(&self) -> ModelRow {
+        let degraded = lock(&self.degraded).clone();
+        let row = match &self.model {
+            LoadedModel::Detector(detector) => row(detector),
+            LoadedModel::TextReader(reader) => row_of_reader(reader),
+        };
+        ModelRow { degraded: degraded.or(row.degraded), ..row }
+    }
+}
+
+fn row(detector: &Detector) -> ModelRow {
+    let info = detector.info();
+    ModelRow {
+        name: info.id.name.clone(),
+        layout: info.layout.to_string(),
+        device: info.device.to_string(),
+        nodes: info.nodes.as_ref().map(ToString::to_string),
+        engine: info.engine.to_string(),
+        engine_note: info.engine.notes(),
+        input_px: info.input.side_px(),
+        classes: info.classes.len(),
+        warm_up_ms: info.warmup_ms.round() as u64,
+        degraded: painted_on_cpu(&info.engine),
+        fell_back: info.fallback.is_some(),
+    }
+}
+
+/// Returns the reason, in words, for which the CPU paints the pictures of a model that runs on a GPU.
+fn painted_on_cpu(engine: &EngineInfo) -> Option<String> {
+    let note = engine.note.as_ref().filter(|_| engine.gpu == Some(GpuLevel::Inference))?;
+    Some(format!("runs on the GPU, but {note}"))
+}
+
+fn row_of_reader(reader: &TextReader) -> ModelRow {
+    let info = reader.info();
+    ModelRow {
+        name: info.id.name.clone(),
+        layout: "ctc".to_owned(),
+        device: info.device.to_string(),
+        nodes: info.nodes.as_ref().map(ToString::to_string),
+        engine: info.engine.to_string(),
+        engine_note: info.engine.notes(),
+        input_px: (info.input.usual_width_px(), info.input.height_px),
+        classes: info.characters,
+        warm_up_ms: info.warmup_ms.round() as u64,
+        degraded: None,
+        fell_back: info.fallback.is_some(),
+    }
+}
