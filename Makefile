@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-cluster test kills cluster-test faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench gpu-test gpu-bench \
+.PHONY: help setup build demo demo-cluster test kills cluster-test faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench gpu-test gpu-pack gpu-bench \
     bench-mix bench-idle bench-delivery bench-clips bench-history bench-tracking bless fuzz clean
 
 # The paths of what scripts/setup installed; see scripts/env.
@@ -11,7 +11,7 @@ ENV := source scripts/env &&
 PYTEST := $(ENV) "$$KVS_INFER_PYTHON" -m pytest
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
     deployment/cloudformation/deploy deployment/cloudformation/pack scripts/image/base-images scripts/image/libraries scripts/image/push \
-    scripts/image/renew-digests
+    scripts/image/renew-digests scripts/gpu/run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,12 @@ gpu-test: ## the tests that need a GPU of NVIDIA (driver 580 or later) on this m
 	$(GPU) export KVS_INFER_GPU=1; cargo test --locked -p kvs-infer --lib -- --nocapture kernel_tests:: && \
 	    real() { cargo test --locked -p kvs-infer --test integration -- --ignored --nocapture --test-threads=1 "$$@"; }; \
 	    real real_gpu:: --skip loss:: && real real_gpu::loss::
+
+gpu-pack: ## what both need in parts of 64 MiB in .gpu, for a machine with a GPU and no network: ARCH=90 (H100), 75 (T4), 89 (L4)
+	@scripts/setup gpu
+	cargo test --locked --no-run -p kvs-infer --lib --test integration
+	cargo bench --locked --no-run --bench gpu
+	$(ENV) "$$KVS_INFER_PYTHON" scripts/gpu/pack.py .gpu $(or $(ARCH),90)
 
 gpu-bench: ## a detector on a GPU by the size of its batches, float32 and (where it is) float16: MODELS="a.onnx b.onnx"
 	@scripts/setup gpu

@@ -54,7 +54,7 @@ fn in_frame(found: &ModelBox, layout: Layout, units: BoxUnits, letterbox: &Lette
     Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
 }
 
-/// Returns the boxes that the GPU found in an output, as [`candidates`] returns those of the same output in host memory.
+/// Returns the boxes that the GPU found in an output, as `candidates` returns those of the same output in host memory.
 #[must_use]
 pub fn candidates_of(
     found: &[FoundBox],

@@ -20,7 +20,15 @@ use crate::media::{Color, Matrix, Yuv420};
 
 thread_local! {
     /// To compile a driver for each case of a property would take too much time.
-    static STREAM: CudaStream = CudaStream::new(&opened(&FakeDriver::new())).unwrap();
+    static STREAM: CudaStream = CudaStream::new(&context()).unwrap();
+}
+
+/// Returns the context of this machine's GPU where KVS_INFER_GPU is set (`make gpu-test`), else of a driver in host memory.
+fn context() -> CudaContext {
+    if std::env::var_os("KVS_INFER_GPU").is_some() {
+        return CudaContext::retain(&CudaDriver::load().unwrap(), 0).unwrap();
+    }
+    opened(&FakeDriver::new())
 }
 
 fn opened(fake: &FakeDriver) -> CudaContext {

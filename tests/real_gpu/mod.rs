@@ -1,4 +1,9 @@
 //! Tests of a real GPU and its driver, which no other test can show. `make gpu-test` runs these; without a GPU they fail.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by the one, and prints figures by the other"
+)]
 
 mod clip;
 mod detections;
