@@ -131,8 +131,9 @@ fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
         .pipeline
         .iter()
         .map(|entry| {
-            let twin = if entry.model.int8.is_some() { ", int8" } else { "" };
-            format!("{} ({}{twin})", entry.rules.detector, entry.model.name)
+            let int8 = if entry.model.int8.is_some() { ", int8" } else { "" };
+            let half = if entry.model.half.is_some() { ", half" } else { "" };
+            format!("{} ({}{int8}{half})", entry.rules.detector, entry.model.name)
         })
         .collect();
     [
@@ -163,10 +164,7 @@ struct ModelCount<'a>(&'a Settings);
 impl fmt::Display for ModelCount<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.0.cameras.iter().flat_map(|camera| &camera.pipeline);
-        let mut paths: Vec<_> = entries
-            .flat_map(|entry| [Some(&entry.model.path), entry.model.int8.as_ref()])
-            .flatten()
-            .collect();
+        let mut paths: Vec<_> = entries.flat_map(|entry| entry.model.files()).collect();
         // `dedup` removes only neighbours.
         paths.sort_unstable();
         paths.dedup();
@@ -180,7 +178,7 @@ mod tests {
     use crate::config::{ConfigContent, Overrides, parse, parse_content};
 
     const FILE: &str = "publishers: { kds_stream: events, s3_bucket: our-bucket, ddb_table: records, local_dir: /tmp/events }
-models: { two: { path: two.onnx, int8: two.int8.onnx } }
+models: { two: { path: two.onnx, int8: two.int8.onnx, half: two.half.onnx } }
 cameras:
   - id: a
     kvs_stream_name: a-stream
@@ -203,9 +201,9 @@ cameras:
         print_total(&settings, &mut out).unwrap();
         let expected = [
             "CAMERA     STREAM    START       FPS  DETECTORS                                EVENTS TO",
-            "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two, int8)  local /tmp/events, kds events, dynamodb records, s3 our-bucket/snapshots/a/",
+            "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two, int8, half)  local /tmp/events, kds events, dynamodb records, s3 our-bucket/snapshots/a/",
             "long-name  b         NOW         all  weapon (one.onnx)                        local /tmp/events, dynamodb records",
-            "OK: 2 cameras, 3 model files (models not loaded: kvs-infer models)",
+            "OK: 2 cameras, 4 model files (models not loaded: kvs-infer models)",
         ];
         let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let out = String::from_utf8(out).unwrap();

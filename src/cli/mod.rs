@@ -3,7 +3,6 @@
 mod aws;
 mod bench;
 mod check;
-mod clip_frames;
 mod cluster;
 mod config_args;
 mod config_watch;
@@ -15,13 +14,12 @@ pub mod healthcheck;
 mod inspect;
 mod live_check;
 pub mod models;
-mod quantize;
-mod quantize_report;
 mod replay;
 mod run;
 mod schema;
 mod sim;
 pub mod sim_images;
+mod twins;
 
 use std::fmt;
 use std::io::Write;
@@ -37,7 +35,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::base::{causes, storage_remedy};
 use crate::config::{ConfigErrors, LogFormat};
 use crate::detect::DetectError;
-use crate::detect::quantize::QuantizeError;
+use crate::detect::twins::TwinError;
 use crate::eval::TruthError;
 use crate::http::TokenError;
 use crate::remote::FetchError;
@@ -53,7 +51,7 @@ use cluster::NotShared;
 #[command(
     after_help = "Exit codes: 0 success; 64 usage error; 69 something required is unreachable or cannot be used; 70 a bug, or a \
 lost GPU; 78 the configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. replay: 1 if footage \
-of a camera was not replayed. models quantize: 1 if the gate refuses the model. healthcheck: 1 if unhealthy."
+of a camera was not replayed. models quantize, models half: 1 if the gate refuses the model. healthcheck: 1 if unhealthy."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -149,8 +147,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<TruthError>() || error.is::<TokenError>() || error.is::<NotShared>() {
         return exit::CONFIG;
     }
-    match error.downcast_ref::<QuantizeError>() {
-        Some(QuantizeError::Model(DetectError::Runtime(_))) => return exit::UNAVAILABLE,
+    match error.downcast_ref::<TwinError>() {
+        Some(TwinError::Model(DetectError::Runtime(_))) => return exit::UNAVAILABLE,
         Some(_) => return exit::CONFIG,
         None => {}
     }

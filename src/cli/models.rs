@@ -1,4 +1,4 @@
-//! `models`: loads the models of a configuration and prints a table of them, or quantises one.
+//! `models`: loads the models of a configuration and prints a table of them, or makes a twin of one.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::config_args::ConfigArgs;
 use super::fetching::{FetchedModel, fetch_all};
-use super::quantize::QuantizeArgs;
+use super::twins::{HalfArgs, QuantizeArgs};
 use super::{exit, run_on_runtime};
 use crate::base::escaped;
 use crate::config::{CameraSpec, Settings};
@@ -38,13 +38,16 @@ pub struct ModelsArgs {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum ModelsCommand {
     Quantize(Box<QuantizeArgs>),
+    Half(Box<HalfArgs>),
 }
 
 impl ModelsArgs {
-    /// Prints the table, or quantises a model.
+    /// Prints the table, or makes a twin of a model.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        if let Some(ModelsCommand::Quantize(quantize)) = self.command {
-            return quantize.run();
+        match self.command {
+            Some(ModelsCommand::Quantize(quantize)) => return quantize.run(),
+            Some(ModelsCommand::Half(half)) => return half.run(),
+            None => {}
         }
         let settings = self.config.load()?;
         run_on_runtime(async {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::cuda_fault::CudaFault;
 use super::resample::PictureFault;
 use super::runtime::RuntimeFault;
-use super::spec::Device;
+use super::spec::{Device, TwinKind};
 use crate::media::{CameraId, Frame};
 
 /// A reason for which a model could not be loaded, or a frame not be inferred.
@@ -171,11 +171,16 @@ pub enum ModelFault {
     /// It is another one than when the model was loaded.
     #[error("it was replaced since it was loaded; restart kvs-infer to use the new file")]
     Replaced,
-    /// A quantised twin of another model.
+    /// A twin of another model.
     #[error(
-        "it was quantised from another file than `path`; quantise that one (kvs-infer models quantize), or correct `path` or `int8`"
+        "it was made of another file than `path`; make it again of that one (kvs-infer {}), or correct `path` or `{}`",
+        kind.command(),
+        kind.config_key()
     )]
-    OtherSource,
+    OtherSource {
+        /// The kind of the twin.
+        kind: TwinKind,
+    },
     /// ONNX Runtime refuses it.
     #[error(
         "ONNX Runtime cannot load it: {0}; check that it is a whole ONNX file, with its weights inside: a model with weights in \
@@ -389,4 +394,11 @@ pub enum ModelFault {
         /// Characters.
         characters: usize,
     },
+}
+
+impl ModelFault {
+    /// Returns `true` for a twin of another model.
+    pub(super) fn is_other_source(&self) -> bool {
+        matches!(self, Self::OtherSource { .. })
+    }
 }

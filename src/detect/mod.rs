@@ -44,12 +44,12 @@ mod openvino;
 mod painted_input;
 mod plausibility;
 mod protobuf;
-pub mod quantize;
 mod resample;
 mod resample_rows;
 mod runtime;
 mod spec;
 mod steps;
+pub mod twins;
 
 pub use boxes::{candidates_of, head_layout};
 pub use cpu_fallback::CpuFallback;
@@ -70,6 +70,6 @@ pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};
 pub use spec::{
     BoxUnits, Device, EngineChoice, EngineInfo, GpuLevel, InferenceEngine, LayoutChoice, ModelSpec, Purpose,
-    Thresholds, UnknownDevice,
+    Thresholds, TwinKind, UnknownDevice,
 };
 pub use steps::Steps;

@@ -139,6 +139,12 @@ impl Net {
         self.session.inputs().iter().map(input_tensor).collect()
     }
 
+    /// Returns the names of the inputs and outputs with elements of this type.
+    pub(super) fn tensors_of(&self, element: TensorElementType) -> impl Iterator<Item = &str> {
+        let all = self.session.inputs().iter().chain(self.session.outputs());
+        all.filter(move |tensor| tensor.dtype().tensor_type() == Some(element)).map(Outlet::name)
+    }
+
     /// The value of `key` in the model's metadata.
     pub(super) fn metadata(&self, key: &str) -> Option<String> {
         self.session.metadata().ok()?.custom(key)

@@ -27,6 +27,13 @@ pub struct ModelSpec {
     pub int8: Option<PathBuf>,
     /// The SHA-256 that the twin must have, lower-case hex.
     pub int8_sha256: Option<String>,
+    /// The float16 twin of the ONNX file, which runs on CUDA in its place.
+    // Absent from the digest of a camera where it is not used: digests are compared between versions.
+    #[serde(serialize_with = "twin_digest", skip_serializing_if = "Option::is_none")]
+    pub half: Option<PathBuf>,
+    /// The SHA-256 that the float16 twin must have, lower-case hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_sha256: Option<String>,
     /// The engine on the CPU.
     pub engine: EngineChoice,
     /// The layout of its output.
@@ -39,6 +46,13 @@ pub struct ModelSpec {
     pub classes: Option<Vec<String>>,
     /// Threads of one inference on the CPU; `None`: its share of the cores.
     pub threads: Option<usize>,
+}
+
+impl ModelSpec {
+    /// Returns the paths of the model's file and of its twins.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.path), self.int8.as_ref(), self.half.as_ref()].into_iter().flatten()
+    }
 }
 
 /// The path may be an address, which is shown without its secrets.
@@ -83,16 +97,60 @@ impl fmt::Display for InferenceEngine {
     }
 }
 
+/// The kind of a twin, which runs in place of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TwinKind {
+    /// Quantised, for the CPU.
+    Int8,
+    /// Converted to float16, for CUDA.
+    Half,
+}
+
+impl TwinKind {
+    /// Returns the key of a model under `models` that names such a twin.
+    pub(super) fn config_key(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Half => "half",
+        }
+    }
+
+    /// Returns the metadata key of a twin that names the float32 file of which it was made, by its SHA-256.
+    pub(super) fn source_key(self) -> &'static str {
+        match self {
+            Self::Int8 => "kvs_infer.quantized_from",
+            Self::Half => "kvs_infer.half_from",
+        }
+    }
+
+    /// Returns the name of the command that makes such a twin.
+    pub(super) fn command(self) -> &'static str {
+        match self {
+            Self::Int8 => "models quantize",
+            Self::Half => "models half",
+        }
+    }
+}
+
+impl fmt::Display for TwinKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Int8 => "int8",
+            Self::Half => "float16",
+        })
+    }
+}
+
 /// The engine of a loaded model, and the reason if it is not the one that the configuration wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EngineInfo {
     /// The engine.
     pub engine: InferenceEngine,
-    /// `true` if the quantised twin runs.
-    pub int8: bool,
+    /// The twin that runs in place of the model.
+    pub twin: Option<TwinKind>,
     /// The part of the work that a GPU does; `None` on the CPU.
     pub gpu: Option<GpuLevel>,
-    /// The reason for which OpenVINO, the quantised twin or a part of the GPU's work is not used, where it could be.
+    /// The reason for which OpenVINO, a twin or a part of the GPU's work is not used, where it could be.
     pub note: Option<String>,
     /// The libraries of CUDA that were not found, with the remedy, for a model on a GPU.
     pub missing_libraries: Option<String>,
@@ -117,7 +175,8 @@ impl EngineInfo {
 
 impl fmt::Display for EngineInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.engine, if self.int8 { " int8" } else { "" })?;
+        write!(f, "{}", self.engine)?;
+        self.twin.map_or(Ok(()), |twin| write!(f, " {twin}"))?;
         self.gpu.map_or(Ok(()), |level| write!(f, ", {level}"))
     }
 }

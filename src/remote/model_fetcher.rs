@@ -33,6 +33,9 @@ impl ModelFetcher {
         if let Some(twin) = &spec.int8 {
             local.int8 = Some(self.file(twin, spec.int8_sha256.as_deref(), on_progress).await?);
         }
+        if let Some(twin) = &spec.half {
+            local.half = Some(self.file(twin, spec.half_sha256.as_deref(), on_progress).await?);
+        }
         Ok(local)
     }
 
@@ -49,9 +52,9 @@ impl ModelFetcher {
 }
 
 impl ModelSpec {
-    /// Returns the addresses of the files that are remote: the model's, and that of its quantised twin.
+    /// Returns the addresses of the files that are remote: the model's, and those of its twins.
     pub fn addresses(&self) -> impl Iterator<Item = Address> {
-        [Some(&self.path), self.int8.as_ref()].into_iter().flatten().filter_map(|path| address_of(path))
+        self.files().filter_map(|path| address_of(path))
     }
 }
 

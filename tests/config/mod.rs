@@ -4,7 +4,7 @@
 mod classes;
 mod errors;
 mod files;
-mod int8;
 mod mutated;
 mod settings;
 mod sharing;
+mod twins;

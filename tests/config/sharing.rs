@@ -158,6 +158,7 @@ fn a_digest_differs_where_a_reload_restarts_the_camera() {
         ("classes: [person, car]", "classes: [person, bus]"),
         ("street.onnx,", "street.onnx, layout: nms,"),
         ("street.onnx,", "street.onnx, int8: s3://bucket/street.int8.onnx,"),
+        ("street.onnx,", "street.onnx, half: s3://bucket/street.half.onnx,"),
         ("street.onnx,", "street.onnx, threads: 3,"),
         ("street.onnx,", "street.onnx, input: { range: 0..255 },"),
         ("bucket/street.onnx", "bucket/other.onnx"),

@@ -75,6 +75,46 @@ pub(super) fn write_light_meter(
     write(folder, name, graph, metadata)
 }
 
+/// Writes such a model, which is as sure as half the sum of the means, and computes with numbers that float16 cannot hold: it first adds
+/// `offset` to the picture and takes it away again, and its weights are divided by 4 to the power of `exponent`, which two
+/// further products make good.
+pub(super) fn write_precise_meter(
+    folder: &Path,
+    offset: f32,
+    exponent: i32,
+    metadata: &[(&str, &str)],
+) -> PathBuf {
+    let mut graph = Vec::new();
+    bytes(&mut graph, 5, &tensor("offset", &[1], &[offset]));
+    node(&mut graph, "Add", &["images", "offset"], "raised", &[]);
+    node(&mut graph, "Sub", &["raised", "offset"], "lowered", &[]);
+    let attributes = [attribute_int("keepdims", 0), attribute_ints("axes", &[2, 3])];
+    node(&mut graph, "ReduceMean", &["lowered"], "means", &attributes);
+    let (small, large) = (0.5 * 0.25_f32.powi(exponent), 2_f32.powi(exponent));
+    bytes(&mut graph, 5, &tensor("weights", &[3, 6], &[0.0, 0.0, 0.0, 0.0, small, 0.0].repeat(3)));
+    let diagonal: Vec<f32> = (0..36).map(|at| if at % 7 == 0 { large } else { 0.0 }).collect();
+    bytes(&mut graph, 5, &tensor("diagonal", &[6, 6], &diagonal));
+    bytes(&mut graph, 5, &tensor("place", &[1, 1, 6], &[8.0, 8.0, 40.0, 40.0, 0.0, 0.0]));
+    node(&mut graph, "MatMul", &["means", "weights"], "small", &[]);
+    node(&mut graph, "MatMul", &["small", "diagonal"], "larger", &[]);
+    node(&mut graph, "MatMul", &["larger", "diagonal"], "row", &[]);
+    node(&mut graph, "Add", &["row", "place"], "output0", &[]);
+    bytes(&mut graph, 12, &value("output0", FLOAT, &[1, 1, 6]));
+    write(folder, "meter", graph, metadata)
+}
+
+/// Writes a graph of one node, which no one can run; `If` has an arm without nodes.
+pub(super) fn write_operator(folder: &Path, operator: &str, metadata: &[(&str, &str)]) -> PathBuf {
+    let (mut graph, mut arm, mut attribute) = (Vec::new(), Vec::new(), Vec::new());
+    bytes(&mut arm, 2, b"arm");
+    bytes(&mut attribute, 1, b"then_branch");
+    bytes(&mut attribute, 6, &arm);
+    let attributes = if operator == "If" { vec![attribute] } else { Vec::new() };
+    node(&mut graph, operator, &["images"], "output0", &attributes);
+    bytes(&mut graph, 12, &value("output0", FLOAT, &[1, 1, 6]));
+    write(folder, operator, graph, metadata)
+}
+
 fn write(folder: &Path, name: &str, mut graph: Vec<u8>, metadata: &[(&str, &str)]) -> PathBuf {
     let side = SIDE as usize;
     bytes(&mut graph, 2, b"answers");

@@ -7,6 +7,8 @@ mod engines;
 #[cfg(test)]
 mod graph;
 #[cfg(test)]
+mod half;
+#[cfg(test)]
 mod layouts;
 #[cfg(test)]
 mod models;

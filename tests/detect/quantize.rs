@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use kvs_infer::detect::{Detector, Device, EngineChoice, InferenceEngine, ModelSpec};
+use kvs_infer::detect::{Detector, Device, EngineChoice, InferenceEngine, ModelSpec, TwinKind};
 use kvs_infer::media::Matrix;
 use tempfile::TempDir;
 
@@ -154,12 +154,12 @@ fn a_twin_of_another_model_is_an_error() {
         Detector::start(&ModelSpec { int8: Some(path), ..tiny("yolov8") }, Device::Cpu, 1)
     };
     let error = twin(&"0".repeat(64)).map(|_| ()).unwrap_err().to_string();
-    for word in ["twin.onnx", "quantised from another file than `path`"] {
+    for word in ["twin.onnx", "made of another file than `path`"] {
         assert!(error.contains(word), "{error}");
     }
     let source = Detector::start(&tiny("yolov8"), Device::Cpu, 1).unwrap().info().id.sha256.clone();
     let of_source = twin(&source).unwrap();
-    assert!(of_source.info().engine.int8);
+    assert_eq!(of_source.info().engine.twin, Some(TwinKind::Int8));
     let missing = ModelSpec { int8: Some(folder.path().join("none.onnx")), ..tiny("yolov8") };
     let error = Detector::start(&missing, Device::Cpu, 1).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("none.onnx): cannot read the file"), "{error}");

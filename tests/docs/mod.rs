@@ -397,7 +397,8 @@ fn named_commands_and_their_flags_exist() {
         for code in spans(&text).into_iter().chain(shell_code(&text)) {
             for found in call.captures_iter(&code).filter(|found| commands.contains(&found[1])) {
                 // A word that has a help of its own is a command of the command.
-                let below = found[2].split_whitespace().next().filter(|word| *word == "quantize");
+                let below =
+                    found[2].split_whitespace().next().filter(|word| ["quantize", "half"].contains(word));
                 let help = help_of(&[Some(&found[1]), below].into_iter().flatten().collect::<Vec<&str>>());
                 for flag in flag.captures_iter(&found[2]) {
                     let is_there =

@@ -11,6 +11,13 @@ use kvs_config::{KeyPath, closest};
 use super::roi::narrow;
 use super::{SettingsBuilder, root_key};
 
+/// The paths or addresses of a model and of its twins.
+struct ModelFilePaths {
+    path: PathBuf,
+    int8: Option<PathBuf>,
+    half: Option<PathBuf>,
+}
+
 impl SettingsBuilder<'_> {
     /// Resolves `models`. Each one is checked, used or not.
     pub(super) fn named_models(&mut self) {
@@ -28,7 +35,7 @@ impl SettingsBuilder<'_> {
             None => None,
             Some(classes) => Some(self.classes(classes, is_recognition, &at.key("classes"))?),
         };
-        let (path, int8) = self.model_paths(model, &at)?;
+        let ModelFilePaths { path, int8, half } = self.model_files(model, &at)?;
         self.check_yolox(model, &at);
         Some(ModelSpec {
             name: name.to_owned(),
@@ -36,6 +43,8 @@ impl SettingsBuilder<'_> {
             sha256: lower_case(model.sha256.as_deref()),
             int8,
             int8_sha256: lower_case(model.int8_sha256.as_deref()),
+            half,
+            half_sha256: lower_case(model.half_sha256.as_deref()),
             engine: model.engine,
             layout: model.layout,
             box_units: model.box_units,
@@ -52,21 +61,33 @@ impl SettingsBuilder<'_> {
         }
     }
 
-    /// Returns the paths of the model's file and of its quantised twin.
-    fn model_paths(&mut self, model: &ModelSection, at: &KeyPath) -> Option<(PathBuf, Option<PathBuf>)> {
+    fn model_files(&mut self, model: &ModelSection, at: &KeyPath) -> Option<ModelFilePaths> {
         let path = self.onnx_path(&model.path, &at.key("path"))?;
-        let int8 = match &model.int8 {
-            None => None,
-            Some(twin) => Some(self.onnx_path(twin, &at.key("int8"))?.into()),
+        let ModelSection { int8, int8_sha256, half, half_sha256, .. } = model;
+        let int8 = self.twin_path(["int8", "int8_sha256"], (int8.as_deref(), int8_sha256.as_deref()), at)?;
+        let half = self.twin_path(["half", "half_sha256"], (half.as_deref(), half_sha256.as_deref()), at)?;
+        Some(ModelFilePaths { path: path.into(), int8, half })
+    }
+
+    /// Returns the path of a twin, which is given with its digest under these keys; `None`: the path is a mistake.
+    #[expect(clippy::option_option, reason = "a twin that is a mistake is not one that is absent")]
+    fn twin_path(
+        &mut self,
+        [key, digest_key]: [&str; 2],
+        (twin, sha256): (Option<&str>, Option<&str>),
+        at: &KeyPath,
+    ) -> Option<Option<PathBuf>> {
+        let Some(twin) = twin else {
+            if sha256.is_some() {
+                self.problem(
+                    &at.key(digest_key),
+                    format!("there is no `{key}`"),
+                    format!("remove it, or name the twin under `{key}`"),
+                );
+            }
+            return Some(None);
         };
-        if int8.is_none() && model.int8_sha256.is_some() {
-            self.problem(
-                &at.key("int8_sha256"),
-                "there is no `int8`",
-                "remove it, or name the quantised twin under `int8`",
-            );
-        }
-        Some((path.into(), int8))
+        Some(Some(self.onnx_path(twin, &at.key(key))?.into()))
     }
 
     /// Reports the keys that do not fit the layout `yolox`.
@@ -101,7 +122,9 @@ impl SettingsBuilder<'_> {
             if let Some(section) = self.raw.models.get(given) {
                 let at = root_key("models").key(given);
                 self.require_file(&section.path, at.key("path"), needed);
-                section.int8.iter().for_each(|twin| self.require_file(twin, at.key("int8"), needed));
+                for (key, twin) in [("int8", &section.int8), ("half", &section.half)] {
+                    twin.iter().for_each(|twin| self.require_file(twin, at.key(key), needed));
+                }
             }
             return model;
         }

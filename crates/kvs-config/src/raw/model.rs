@@ -17,7 +17,7 @@ pub struct ModelSection {
     #[serde(default)]
     pub sha256: Option<String>,
     /// The model's quantised twin, which `kvs-infer models quantize` writes: a path or address as for `path`. It runs on the CPU in
-    /// place of `path`; on CUDA `path` runs.
+    /// place of `path`; on CUDA `half` or `path` runs.
     #[schemars(length(min = 1, max = 4096), example = &"/app/models/street.int8.onnx",
         extend("x-remedy" = "write the path of the .onnx file that `kvs-infer models quantize` wrote"))]
     #[serde(default)]
@@ -27,6 +27,17 @@ pub struct ModelSection {
         extend("x-remedy" = "write the 64 hexadecimal digits that `sha256sum FILE` prints"))]
     #[serde(default)]
     pub int8_sha256: Option<String>,
+    /// The model's float16 twin, which `kvs-infer models half` writes: a path or address as for `path`. It runs on CUDA in place of
+    /// `path`; on the CPU `int8` or `path` runs.
+    #[schemars(length(min = 1, max = 4096), example = &"/app/models/street.half.onnx",
+        extend("x-remedy" = "write the path of the .onnx file that `kvs-infer models half` wrote"))]
+    #[serde(default)]
+    pub half: Option<String>,
+    /// The expected SHA-256 of `half`, 64 hexadecimal digits; absent: not checked.
+    #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"),
+        extend("x-remedy" = "write the 64 hexadecimal digits that `sha256sum FILE` prints"))]
+    #[serde(default)]
+    pub half_sha256: Option<String>,
     /// The engine on the CPU. Boxes differ a little between engines: a change of it is like a change of the model.
     #[serde(default)]
     pub engine: EngineChoice,

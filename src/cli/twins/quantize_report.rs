@@ -3,11 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::report_lines::{megabytes, write_findings};
 use crate::detect::InferenceEngine;
-use crate::detect::quantize::{BoxDifference, GATE_MARGIN, GateReport, MIN_GATE_BOXES, QuantizedModel};
-
-/// The maximum number of differences that are listed per engine.
-const MAX_LISTED: usize = 20;
+use crate::detect::twins::quantize::QuantizedModel;
+use crate::detect::twins::{GateReport, GateTolerance};
 
 /// A quantised model, its comparison with the float32 model, and its file.
 pub(super) struct QuantizeReport {
@@ -79,15 +78,8 @@ impl EngineReport {
             "{engine}: {int8_ms:.1} ms of CPU time per inference, float32 {float_ms:.1} ms ({:.2}x)",
             float_ms / int8_ms
         )?;
-        self.write_counts(f, conf + GATE_MARGIN)?;
-        if gate.boxes < MIN_GATE_BOXES {
-            writeln!(
-                f,
-                "{engine}: {MIN_GATE_BOXES} boxes are needed to compare; give longer footage with objects, or --check CLIP"
-            )?;
-        }
-        write_differences(f, &format!("{engine}: missing"), &gate.missing)?;
-        write_differences(f, &format!("{engine}: new"), &gate.new)
+        self.write_counts(f, conf + GateTolerance::INT8.margin)?;
+        write_findings(f, &engine.to_string(), gate, "give longer footage with objects, or --check CLIP")
     }
 
     /// Writes the number of differences of boxes whose confidence is at least `floor`.
@@ -103,21 +95,4 @@ impl EngineReport {
             gate.mean_conf_difference()
         )
     }
-}
-
-fn write_differences(f: &mut fmt::Formatter<'_>, what: &str, boxes: &[BoxDifference]) -> fmt::Result {
-    for BoxDifference { frame, label, conf, bbox } in boxes.iter().take(MAX_LISTED) {
-        let corners = [bbox.x1, bbox.y1, bbox.x2, bbox.y2].map(|px| format!("{px:.0}")).join(", ");
-        writeln!(f, "{what}: {frame}: {label} {conf:.2} [{corners}]")?;
-    }
-    match boxes.len().checked_sub(MAX_LISTED) {
-        Some(more @ 1..) => writeln!(f, "{what}: {more} more"),
-        _ => Ok(()),
-    }
-}
-
-/// Returns a size in units of 10^6 bytes.
-#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / 1e6)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 
-use super::bench::clip::{BenchClip, START_MS};
+use crate::cli::bench::clip::{BenchClip, START_MS};
 use crate::decode::{Decoder, Sampler};
 use crate::demux::{DemuxEvent, Demuxer};
 use crate::media::{CameraId, Decoded, FragmentEnd, Frame, Position, SamplerState};

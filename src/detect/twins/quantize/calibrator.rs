@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::error::QuantizeError;
 use super::plan::QuantizePlan;
 use super::rewrite::{ValueRange, quantized, with_range_outputs};
 use crate::detect::DetectError;
-use crate::detect::error::ModelFault;
-use crate::detect::model::{InputShape, read_file, read_input};
-use crate::detect::onnx::{Net, Placement, Refusal, SessionStream};
+use crate::detect::model::{InputShape, read_input};
+use crate::detect::onnx::Net;
 use crate::detect::painted_input::PaintedInput;
-use crate::detect::spec::{InferenceEngine, ModelSpec};
+use crate::detect::spec::ModelSpec;
+use crate::detect::twins::error::TwinError;
+use crate::detect::twins::source::TwinSource;
 use crate::media::Frame;
 
 /// A float32 model that observes frames and is then quantised.
@@ -43,37 +43,29 @@ impl Calibrator {
     ///
     /// # Errors
     /// The model cannot be used or quantised.
-    pub fn open(spec: &ModelSpec, threads: usize) -> Result<Self, QuantizeError> {
-        let faulty = |fault| {
-            let (model, path) = (spec.name.clone(), spec.path.clone());
-            QuantizeError::Model(DetectError::Model { model, path, fault: Box::new(fault) })
-        };
-        let file = read_file(&spec.path, spec.sha256.as_deref()).map_err(faulty)?;
-        let model = file.content.ok_or(QuantizeError::ExternalData)?;
-        let (with_outputs, names) = with_range_outputs(&QuantizePlan::read(&model)?);
-        let cpu = Placement::Cpu(InferenceEngine::OnnxRuntime);
-        let net = Net::open(&spec.path, Some(&with_outputs), (cpu, SessionStream::Own), threads.max(1));
-        let net = net.map_err(|refusal| match refusal {
-            Refusal::Runtime(fault) => QuantizeError::Model(DetectError::Runtime(fault)),
-            Refusal::Cuda(reason) | Refusal::Model(reason) => faulty(ModelFault::Load(reason)),
-        })?;
-        let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
+    pub fn open(spec: &ModelSpec, threads: usize) -> Result<Self, TwinError> {
+        let source = TwinSource::read(spec)?;
+        let (with_outputs, names) = with_range_outputs(&QuantizePlan::read(&source.content)?);
+        let net = source.open(&with_outputs, threads)?;
+        let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref());
+        let input = input.map_err(|fault| source.faulty(fault))?;
         let painted = PaintedInput::new(input, input.batch.unwrap_or(1), spec.input);
         let ranges = vec![None; names.len()];
         let outputs = names.into_iter().flatten().collect();
-        Ok(Self { model, sha256: file.sha256, net, input, painted, outputs, ranges, frames: 0 })
+        let TwinSource { content: model, sha256, .. } = source;
+        Ok(Self { model, sha256, net, input, painted, outputs, ranges, frames: 0 })
     }
 
     /// Runs the model on a frame and extends the ranges.
     ///
     /// # Errors
     /// The picture cannot be read, or the inference fails.
-    pub fn observe(&mut self, frame: &Frame) -> Result<(), QuantizeError> {
+    pub fn observe(&mut self, frame: &Frame) -> Result<(), TwinError> {
         self.painted.paint(0, frame).map_err(|fault| DetectError::picture(frame, fault))?;
         let (width, height) = self.input.side_px();
         let dims = [self.input.batch.unwrap_or(1), 3, height as usize, width as usize];
         let values = self.net.run_scalars(self.painted.tensor(), dims, &self.outputs);
-        let values = values.map_err(QuantizeError::Inference)?;
+        let values = values.map_err(TwinError::Inference)?;
         for (range, ends) in self.ranges.iter_mut().zip(values.chunks_exact(2)) {
             let [min, max] = [ends[0], ends[1]];
             // f32::min would drop a NaN, which says that the range means nothing: it stays, and so does the float32 convolution.
@@ -92,9 +84,9 @@ impl Calibrator {
     ///
     /// # Errors
     /// No frame was observed, or no convolution has a usable range.
-    pub fn quantize(&self) -> Result<QuantizedModel, QuantizeError> {
+    pub fn quantize(&self) -> Result<QuantizedModel, TwinError> {
         if self.frames == 0 {
-            return Err(QuantizeError::NoFrames);
+            return Err(TwinError::NoFrames);
         }
         let plan = QuantizePlan::read(&self.model)?;
         let ranges: HashMap<&str, ValueRange> = plan
@@ -105,7 +97,7 @@ impl Calibrator {
             .collect();
         let made = quantized(&plan, &ranges, &self.sha256);
         if made.convs == 0 {
-            return Err(QuantizeError::NoRange);
+            return Err(TwinError::NoRange);
         }
         let (all_convs, frames) = (plan.all_convs, self.frames);
         Ok(QuantizedModel { bytes: made.bytes, convs: made.convs, all_convs, frames })

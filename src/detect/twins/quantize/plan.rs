@@ -2,24 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::error::QuantizeError;
-use super::graph::{OnnxFile, OnnxNode, element};
-
-/// The metadata key that names the float32 file of which a file was made, by its SHA-256.
-pub(in crate::detect) const QUANTIZED_FROM: &str = "kvs_infer.quantized_from";
+use crate::detect::twins::error::TwinError;
+use crate::detect::twins::graph::{OnnxFile, OnnxNode, element};
+use crate::detect::twins::source::read_float_graph;
 
 /// `QuantizeLinear` and `DequantizeLinear` have the attribute `axis`, and so a scale per channel, since this operator set.
 const MIN_OPSET: u64 = 13;
-
-/// Operators of a graph that is quantised already.
-const QUANTIZED_OPERATORS: [&str; 6] = [
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "QLinearConv",
-    "ConvInteger",
-    "QLinearMatMul",
-    "DynamicQuantizeLinear",
-];
 
 /// A convolution that is quantised.
 #[derive(Clone, Debug)]
@@ -46,15 +34,11 @@ impl<'a> QuantizePlan<'a> {
     /// Chooses all convolutions but the first and the last ones.
     ///
     /// # Errors
-    /// The file cannot be quantised; see [`QuantizeError`].
-    pub(super) fn read(model: &'a [u8]) -> Result<Self, QuantizeError> {
-        let file = OnnxFile::read(model).ok_or(QuantizeError::NotOnnx)?;
-        let quantized = file.nodes.iter().find(|node| QUANTIZED_OPERATORS.contains(&node.operator));
-        if let Some(node) = quantized {
-            return Err(QuantizeError::AlreadyQuantized { operator: node.operator.to_owned() });
-        }
+    /// The file cannot be quantised; see [`TwinError`].
+    pub(super) fn read(model: &'a [u8]) -> Result<Self, TwinError> {
+        let file = read_float_graph(model)?;
         if file.opset < MIN_OPSET {
-            return Err(QuantizeError::Opset { opset: file.opset, min: MIN_OPSET });
+            return Err(TwinError::Opset { opset: file.opset, min: MIN_OPSET });
         }
         let all_convs = file.nodes.iter().filter(|node| node.is("Conv")).count();
         let graph = GraphView::new(&file);
@@ -72,12 +56,12 @@ impl<'a> QuantizePlan<'a> {
     }
 }
 
-fn nothing_to_quantize(file: &OnnxFile<'_>, all_convs: usize) -> QuantizeError {
+fn nothing_to_quantize(file: &OnnxFile<'_>, all_convs: usize) -> TwinError {
     let half = |node: &OnnxNode<'_>| {
         let weight = node.inputs.get(1).and_then(|weight| file.constants.get(weight));
         node.is("Conv") && weight.is_some_and(|weight| weight.element == element::FLOAT16)
     };
-    if file.nodes.iter().any(half) { QuantizeError::Half } else { QuantizeError::NoConv { all: all_convs } }
+    if file.nodes.iter().any(half) { TwinError::HalfWeights } else { TwinError::NoConv { all: all_convs } }
 }
 
 /// The edges of a graph.
@@ -148,9 +132,9 @@ impl<'f, 'a> GraphView<'f, 'a> {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::super::graph::{node, tensor};
     use super::*;
     use crate::detect::protobuf::MessageWriter;
+    use crate::detect::twins::graph::{node, tensor};
 
     /// A model file of these nodes, with weights `w` and `b` of one channel, input `x` and output `y`.
     pub(in super::super) fn model(opset: u64, nodes: &[Vec<u8>]) -> Vec<u8> {

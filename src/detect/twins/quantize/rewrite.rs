@@ -5,8 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::graph::{GraphEdit, element, node, tensor};
-use super::plan::{ConvPlan, QUANTIZED_FROM, QuantizePlan};
+use super::plan::{ConvPlan, QuantizePlan};
+use crate::detect::spec::TwinKind;
+use crate::detect::twins::graph::{GraphEdit, OnnxNode, element, node, tensor};
 
 /// The largest weight in steps, the whole of int8 on both sides of 0.
 ///
@@ -134,7 +135,7 @@ pub(super) fn quantized(
     writer.drop_float_weights();
     writer.write_nodes();
     let convs = writer.convs.len();
-    writer.edit.metadata.push((QUANTIZED_FROM, source_sha256.to_owned()));
+    writer.edit.metadata.push((TwinKind::Int8.source_key(), source_sha256.to_owned()));
     QuantizedFile { bytes: plan.file.rebuilt(&writer.edit), convs }
 }
 
@@ -187,7 +188,7 @@ impl QdqWriter<'_, '_> {
     /// Leaves out the float32 weights that nothing uses any more.
     fn drop_float_weights(&mut self) {
         let file = &self.plan.file;
-        if file.nodes.iter().any(super::graph::OnnxNode::has_graphs) {
+        if file.nodes.iter().any(OnnxNode::has_graphs) {
             return;
         }
         let replaced = self.convs.values().flat_map(|conv| [Some(conv.weight), conv.bias]).flatten();
@@ -249,7 +250,8 @@ fn dequantized_name(tensor: &str) -> String {
 mod tests {
     use super::super::plan::tests::{model, row};
     use super::*;
-    use crate::detect::quantize::graph::OnnxFile;
+    use crate::detect::twins::TwinError;
+    use crate::detect::twins::graph::OnnxFile;
 
     #[test]
     fn the_scale_of_a_tensor_covers_its_range_and_zero() {
@@ -328,10 +330,7 @@ mod tests {
         assert_eq!(graph.constants["third/weight/scale"].floats(), Some(vec![1.0 / 127.0]));
         // Of the float32 weights, `b` is used by a quantised convolution alone.
         assert!(graph.constants.contains_key("w") && !graph.constants.contains_key("b"));
-        assert!(matches!(
-            QuantizePlan::read(&bytes),
-            Err(super::super::error::QuantizeError::AlreadyQuantized { .. })
-        ));
+        assert!(matches!(QuantizePlan::read(&bytes), Err(TwinError::AlreadyQuantized { .. })));
     }
 
     #[test]

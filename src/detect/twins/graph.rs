@@ -1,4 +1,4 @@
-//! The parts of an ONNX file that quantisation reads and replaces; everything else is kept byte by byte.
+//! The parts of an ONNX file that making a twin reads and replaces; everything else is kept byte by byte.
 //!
 //! Source: `onnx.proto3` of ONNX 1.17 for the numbers of the fields.
 
@@ -23,6 +23,7 @@ const GRAPH_NODE: u64 = 1;
 const GRAPH_INITIALIZER: u64 = 5;
 const GRAPH_INPUT: u64 = 11;
 const GRAPH_OUTPUT: u64 = 12;
+const GRAPH_VALUE: u64 = 13;
 const NODE_INPUT: u64 = 1;
 const NODE_OUTPUT: u64 = 2;
 const NODE_NAME: u64 = 3;
@@ -119,9 +120,7 @@ impl<'a> OnnxFile<'a> {
         Some(())
     }
 
-    /// Returns the file with other nodes, with further initializers and outputs, and with an entry in its metadata.
-    ///
-    /// Initializers that no node names any more are left out.
+    /// Returns the file with other nodes, with further initializers and outputs, and with further metadata.
     pub(super) fn rebuilt(&self, edit: &GraphEdit) -> Vec<u8> {
         let graph = self.rebuilt_graph(edit);
         let mut model = MessageWriter::default();
@@ -142,7 +141,12 @@ impl<'a> OnnxFile<'a> {
     fn rebuilt_graph(&self, edit: &GraphEdit) -> Vec<u8> {
         let mut graph = MessageWriter::default();
         for field in Fields(self.graph).filter(|field| field.number != GRAPH_NODE && !edit.drops(field)) {
-            graph = graph.copy(&field);
+            graph = match field.bytes().filter(|_| edit.makes_half(&field)) {
+                Some(input) => {
+                    graph.bytes(GRAPH_INPUT, &with_number(input, &VALUE_ELEMENT, element::FLOAT16))
+                }
+                None => graph.copy(&field),
+            };
         }
         for node in &edit.nodes {
             graph = graph.bytes(GRAPH_NODE, node);
@@ -152,6 +156,10 @@ impl<'a> OnnxFile<'a> {
         }
         for output in &edit.float_outputs {
             graph = graph.bytes(GRAPH_OUTPUT, &float_scalar(output));
+        }
+        for output in &edit.untyped_outputs {
+            // ValueInfoProto: 1 name. ONNX Runtime infers a type that is missing.
+            graph = graph.bytes(GRAPH_OUTPUT, &MessageWriter::default().text(1, output).finish());
         }
         graph.finish()
     }
@@ -164,18 +172,33 @@ pub(super) struct GraphEdit {
     pub(super) nodes: Vec<Vec<u8>>,
     /// Further initializers.
     pub(super) initializers: Vec<Vec<u8>>,
-    /// Names of initializers that are left out.
+    /// Names of tensors whose initializers and declared types are left out.
     pub(super) dropped: HashSet<String>,
+    /// Names of inputs of the graph that become float16.
+    pub(super) half_inputs: HashSet<String>,
     /// Further outputs of the graph: scalars of type float.
     pub(super) float_outputs: Vec<String>,
+    /// Further outputs of the graph, of types that the file does not name.
+    pub(super) untyped_outputs: Vec<String>,
     /// Further metadata.
     pub(super) metadata: Vec<(&'static str, String)>,
 }
 
 impl GraphEdit {
     fn drops(&self, field: &NumberedField<'_>) -> bool {
-        let name = || field.bytes().and_then(|tensor| text_of(tensor, 8));
-        field.number == GRAPH_INITIALIZER && name().is_some_and(|name| self.dropped.contains(name))
+        // TensorProto: 8 name. ValueInfoProto: 1 name.
+        let number = match field.number {
+            GRAPH_INITIALIZER => 8,
+            GRAPH_VALUE => 1,
+            _ => return false,
+        };
+        let name = field.bytes().and_then(|tensor| text_of(tensor, number));
+        name.is_some_and(|name| self.dropped.contains(name))
+    }
+
+    fn makes_half(&self, field: &NumberedField<'_>) -> bool {
+        let name = field.bytes().and_then(|input| text_of(input, 1));
+        field.number == GRAPH_INPUT && name.is_some_and(|name| self.half_inputs.contains(name))
     }
 }
 
@@ -222,18 +245,27 @@ impl<'a> OnnxNode<'a> {
 
     /// Returns the node as it is in the file, with the inputs that `replace` names for the existing ones.
     pub(super) fn with_inputs(&self, replace: impl Fn(usize, &str) -> Option<String>) -> Vec<u8> {
-        let (mut node, mut index) = (MessageWriter::default(), 0);
+        self.with_names(replace, |_| None)
+    }
+
+    /// Returns the node as it is in the file, with the inputs and outputs that `input` and `output` name for the existing ones.
+    pub(super) fn with_names(
+        &self,
+        input: impl Fn(usize, &str) -> Option<String>,
+        output: impl Fn(&str) -> Option<String>,
+    ) -> Vec<u8> {
+        let (mut node, mut inputs, mut outputs) =
+            (MessageWriter::default(), 0..self.inputs.len(), 0..self.outputs.len());
         for field in Fields(self.bytes) {
-            if field.number != NODE_INPUT {
-                node = node.copy(&field);
-                continue;
-            }
-            let name = self.inputs.get(index).copied().unwrap_or_default();
-            node = match replace(index, name) {
-                Some(other) => node.text(NODE_INPUT, &other),
+            let other = match field.number {
+                NODE_INPUT => inputs.next().and_then(|index| input(index, self.inputs[index])),
+                NODE_OUTPUT => outputs.next().and_then(|index| output(self.outputs[index])),
+                _ => None,
+            };
+            node = match other {
+                Some(other) => node.text(field.number, &other),
                 None => node.copy(&field),
             };
-            index += 1;
         }
         node.finish()
     }
@@ -297,6 +329,24 @@ pub(super) fn node(
 pub(super) fn tensor(name: &str, element: u64, dims: &[u64], raw: &[u8]) -> Vec<u8> {
     let tensor = dims.iter().fold(MessageWriter::default(), |tensor, dim| tensor.number(1, *dim));
     tensor.number(2, element).text(8, name).bytes(9, raw).finish()
+}
+
+/// Fields on the way from `ValueInfoProto` to the type of the elements: its type, of `TypeProto` the tensor, of that the type.
+const VALUE_ELEMENT: [u64; 3] = [2, 1, 1];
+
+/// Returns the message with another number in the field at the end of `path`, through the messages of the fields before it.
+fn with_number(message: &[u8], path: &[u64], number: u64) -> Vec<u8> {
+    let mut copy = MessageWriter::default();
+    for field in Fields(message) {
+        copy = match (path, field.field) {
+            ([last], Field::Number(_)) if field.number == *last => copy.number(*last, number),
+            ([first, rest @ ..], Field::Bytes(inner)) if field.number == *first => {
+                copy.bytes(*first, &with_number(inner, rest, number))
+            }
+            _ => copy.copy(&field),
+        };
+    }
+    copy.finish()
 }
 
 /// Returns the `ValueInfoProto` of a scalar of type float.
