@@ -90,8 +90,6 @@ gpu-test: ## the tests that need a GPU of NVIDIA (driver 580 or later) on this m
 
 gpu-pack: ## what both need in parts of 64 MiB in .gpu, for a machine with a GPU and no network: ARCH=90 (H100), 75 (T4), 89 (L4)
 	@scripts/setup gpu
-	cargo test --locked --no-run -p kvs-infer --lib --test integration
-	cargo bench --locked --no-run --bench gpu
 	$(ENV) "$$KVS_INFER_PYTHON" scripts/gpu/pack.py .gpu $(or $(ARCH),90)
 
 gpu-bench: ## a detector on a GPU by the size of its batches, float32 and (where it is) float16: MODELS="a.onnx b.onnx"

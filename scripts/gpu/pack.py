@@ -3,7 +3,7 @@
 
 usage: pack.py [FOLDER] [ARCHITECTURE]    (default: .gpu 90, an H100 or H200; 75 is a T4, 89 an L4)
 
-Run `make gpu-pack`, which builds everything first. FOLDER gets:
+`make gpu-pack` installs what it needs. It builds the programs; FOLDER gets:
 
 - cuda.tar.xz: ONNX Runtime's CUDA provider with the machine code of ARCHITECTURE only. The code of the others, most of
   the file, is zeroed: sizes and places stay, and the driver never chooses it;
@@ -14,6 +14,7 @@ cuBLAS, cuDNN, cuRAND, NVRTC and CUDA's runtime are expected on the machine, as 
 """
 
 import io
+import json
 import lzma
 import os
 import re
@@ -68,12 +69,13 @@ def loaded_by(program: Path) -> list[Path]:
     return [path for path in paths if not OF_THE_SYSTEM.match(path.name)]
 
 
-def newest(pattern: str) -> Path:
-    """Returns the newest program of this pattern below target."""
-    programs = [path for path in (ROOT / "target").glob(pattern) if path.suffix == "" and os.access(path, os.X_OK)]
-    if not programs:
-        raise SystemExit(f"pack: nothing is built at target/{pattern}; run `make gpu-pack`")
-    return max(programs, key=lambda path: path.stat().st_mtime)
+def built(*arguments: str) -> dict[tuple[str, str], Path]:
+    """Builds by cargo, and returns the programs by kind and name of their targets."""
+    command = ["cargo", *arguments, "--locked", "--no-run", "--message-format=json-render-diagnostics"]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    programs = [message for message in messages if message.get("executable")]
+    return {(one["target"]["kind"][0], one["target"]["name"]): Path(one["executable"]) for one in programs}
 
 
 def write_part(target: Path, members: dict[str, Path | bytes]) -> None:
@@ -99,11 +101,13 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_part(folder / "cuda.tar.xz", {f"lib/{PROVIDER}": pruned((cuda / PROVIDER).read_bytes(), architecture)})
 
+    tests = built("test", "-p", "kvs-infer", "--lib", "--test", "integration")
+    bench = built("bench", "--bench", "gpu")
     programs = {
-        "kvs-infer": newest("debug/kvs-infer"),
-        "integration": newest("debug/deps/integration-*"),
-        "kernels": newest("debug/deps/kvs_infer-*"),
-        "bench": newest("release/deps/gpu-*"),
+        "kvs-infer": tests["bin", "kvs-infer"],
+        "integration": tests["test", "integration"],
+        "kernels": tests["lib", "kvs_infer"],
+        "bench": bench["bench", "gpu"],
     }
     rest: dict[str, Path | bytes] = {f"bin/{name}": path for name, path in programs.items()}
     # The tests start the program by the path that it was built at.

@@ -16,6 +16,7 @@ Answer:  for each class with a patch of 2 x 2 pixels or more, the box around ALL
     yolov8.onnx                 output0 [1, 7, 64]  cx cy w h, scores
     yolov8_fp16.onnx            output0 [1, 7, 64]                               float16 input and output
     yolov8_dynamic.onnx         output0 [batch, 7, 64]                           any batch
+    yolov8_batch20.onnx         output0 [20, 7, 64]                              more pictures than a launch on a GPU paints
     yolov8_dynamic_size.onnx    output0 [batch, 7, 64]                           the graph says no size; `imgsz` does, 64
     yolov8_unnamed.onnx         output0 [1, 7, 64]                               no class names
     yolov5.onnx                 output0 [1, 64, 8]  cx cy w h, objectness, class scores (0.95); the product counts
@@ -187,6 +188,7 @@ def main():
         "yolov8": (yolov8(), names),
         "yolov8_fp16": (yolov8(half=True), names),
         "yolov8_dynamic": (yolov8(batch="batch"), names),
+        "yolov8_batch20": (yolov8(batch=20), names),
         "yolov8_dynamic_size": (
             yolov8(batch="batch", size=("height", "width")),
             names | {"imgsz": f"[{SIDE_PX}, {SIDE_PX}]"},

@@ -55,8 +55,7 @@ fn in_frame(found: &ModelBox, layout: Layout, units: BoxUnits, letterbox: &Lette
 }
 
 /// Returns the boxes that the GPU found in an output, as `candidates` returns those of the same output in host memory.
-#[must_use]
-pub fn candidates_of(
+pub(super) fn candidates_of(
     found: &[FoundBox],
     layout: Layout,
     units: BoxUnits,
@@ -80,8 +79,7 @@ pub fn candidates_of(
 }
 
 /// Returns the arrangement by which the GPU searches an output; `None` for layouts whose outputs are small and are read as a whole.
-#[must_use]
-pub fn head_layout(layout: Layout) -> Option<HeadLayout> {
+pub(super) fn head_layout(layout: Layout) -> Option<HeadLayout> {
     match layout {
         Layout::Yolov8 => Some(HeadLayout::ChannelRows),
         Layout::Yolov5 | Layout::Yolox => Some(HeadLayout::ObjectnessRows),

@@ -19,7 +19,7 @@ const ENCODING: InputEncoding =
 
 /// A GPU whose kernels cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KernelProofError {
+pub(super) enum KernelProofError {
     /// The GPU failed, or gave another result than the CPU.
     #[error("{0}")]
     Gpu(#[from] ProofFault),
@@ -33,7 +33,7 @@ pub enum KernelProofError {
 /// # Errors
 ///
 /// The GPU failed, or a result differs: pictures must then be prepared on the CPU.
-pub fn prove_kernels(context: &CudaContext) -> Result<(), KernelProofError> {
+pub(super) fn prove_kernels(context: &CudaContext) -> Result<(), KernelProofError> {
     let input = ProofInput::new();
     Ok(prove(context, &input, &expected(input.planes())?)?)
 }

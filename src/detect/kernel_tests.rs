@@ -8,13 +8,14 @@ use half::f16;
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 use test_support::gpu::FakeDriver;
 
-use super::boxes::{Outputs, candidates};
+use super::boxes::{Outputs, candidates, candidates_of, head_layout};
+use super::kernel_proof::prove_kernels;
 use super::luma::LumaGrid;
 use super::noise::Noise;
 use super::resample::fill_padding_with;
 use super::{
-    BoxUnits, Candidate, InputEncoding, Layout, Letterbox, PADDING, Resampler, TensorElement, candidates_of,
-    channel_encoding, color_factors, head_layout, prove_kernels, resample_tables,
+    BoxUnits, Candidate, InputEncoding, Layout, Letterbox, PADDING, Resampler, TensorElement,
+    channel_encoding, color_factors, resample_tables,
 };
 use crate::media::{Color, Matrix, Yuv420};
 

@@ -51,14 +51,12 @@ mod spec;
 mod steps;
 pub mod twins;
 
-pub use boxes::{candidates_of, head_layout};
 pub use cpu_fallback::CpuFallback;
 pub use detector::{Detector, FrameDetections, Sessions, usual_threads};
 pub use device_tables::{channel_encoding, color_factors, resample_tables};
 pub use encoding::InputEncoding;
 pub use error::{DetectError, ModelFault};
 pub use identify::LayoutSource;
-pub use kernel_proof::{KernelProofError, prove_kernels};
 pub use layout::Layout;
 pub use letterbox::Letterbox;
 pub use model::{InputShape, ModelInfo};

@@ -6,7 +6,7 @@ use gpu::GpuWork;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use ort::ep::{self, ExecutionProvider};
-use ort::session::{Session, SessionOutputs};
+use ort::session::{NoSelectedOutputs, RunOptions, Session, SessionOutputs};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
 use super::assigned_nodes::assigned_nodes;
@@ -81,6 +81,8 @@ pub(super) struct Net {
     session: Session,
     nodes: Option<NodePlacement>,
     placement: Placement,
+    /// Of inferences from host memory, which no graph captures.
+    options: RunOptions<NoSelectedOutputs>,
 }
 
 impl Net {
@@ -102,6 +104,7 @@ impl Net {
         };
         let session = session.map_err(|error| Refusal::Model(words_of(&error)))?;
         let nodes = node_placement(&session, placement);
+        let options = without_graph().map_err(|error| Refusal::Model(words_of(&error)))?;
         match &nodes {
             // Single nodes may be on the CPU on purpose: ONNX Runtime computes shapes there.
             Some(nodes) if matches!(placement, Placement::Cuda(_)) && nodes.as_wanted() == 0 => {
@@ -110,7 +113,7 @@ impl Net {
                     nodes.total()
                 )))
             }
-            _ => Ok(Self { session, nodes, placement }),
+            _ => Ok(Self { session, nodes, placement, options }),
         }
     }
 
@@ -151,24 +154,14 @@ impl Net {
     }
 
     /// Returns names, shapes and types of the outputs, `Some(true)` for `f16`, `Some(false)` for `f32`, from an inference of the first `batch`
-    /// slots of `input`, which no graph captures. Errors: ONNX Runtime's words.
+    /// slots of `input`. Errors: ONNX Runtime's words.
     pub(super) fn output_shapes(
         &mut self,
         input: &Tensor,
         shape: InputShape,
         batch: usize,
     ) -> Result<Vec<(OutputShape, Option<bool>)>, String> {
-        let dims = [batch, 3, shape.height_px as usize, shape.width_px as usize];
-        let length = dims.iter().product();
-        let options = without_graph().map_err(|error| words_of(&error))?;
-        let _work = gpu_work(self.placement);
-        let outputs = match input {
-            Tensor::F32(all) => TensorRef::from_array_view((dims, &all[..length]))
-                .and_then(|tensor| self.session.run_with_options(ort::inputs![tensor], &options)),
-            Tensor::F16(all) => TensorRef::from_array_view((dims, &all[..length]))
-                .and_then(|tensor| self.session.run_with_options(ort::inputs![tensor], &options)),
-        };
-        let outputs = outputs.map_err(|error| words_of(&error))?;
+        let outputs = self.run(input, shape, batch)?;
         let halves = outputs.values().map(|value| half_of(value.dtype().tensor_type()));
         Ok(shapes(&outputs).into_iter().zip(halves).collect())
     }
@@ -210,9 +203,9 @@ impl Net {
         let _work = gpu_work(self.placement);
         let outputs = match input {
             Tensor::F32(all) => TensorRef::from_array_view((dims, &all[..length]))
-                .and_then(|tensor| self.session.run(ort::inputs![tensor])),
+                .and_then(|tensor| self.session.run_with_options(ort::inputs![tensor], &self.options)),
             Tensor::F16(all) => TensorRef::from_array_view((dims, &all[..length]))
-                .and_then(|tensor| self.session.run(ort::inputs![tensor])),
+                .and_then(|tensor| self.session.run_with_options(ort::inputs![tensor], &self.options)),
         };
         outputs.map_err(|error| words_of(&error))
     }

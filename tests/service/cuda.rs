@@ -345,7 +345,7 @@ async fn a_model_that_fell_back_moves_to_the_gpu_when_that_works_again() {
     assert_metric(&program, "kvs_infer_detect_nodes{model=\"yolov8.onnx\",provider=\"cpu\"} 0");
     store(&sim, "front-stream", &film).await;
     program.camera_after("front", 2 * FRAMES);
-    assert_eq!(batches(&cuda).len() as u64, 3 + FRAMES, "the warm-up, and each frame since");
+    assert_eq!(batches(&cuda).len() as u64, 4 + FRAMES, "the warm-up, and each frame since");
 
     cuda.behave("after 0 CUDA failure 719: unspecified launch failure");
     store(&sim, "front-stream", &film).await;

@@ -16,7 +16,7 @@ pub struct GpuWork(#[expect(dead_code, reason = "held, not read")] RwLockReadGua
 pub struct GraphCapture(#[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>);
 
 impl GpuWork {
-    /// Waits for a capture that is under way, some milliseconds, and keeps others from beginning.
+    /// Waits for a capture that is under way, and keeps others from beginning.
     #[must_use]
     pub fn begin() -> Self {
         // A panic of another thread leaves nothing half-done here.

@@ -19,8 +19,8 @@ use crate::media::Detection;
 /// Writes the float16 twin of a detector for `models.NAME.half`, or refuses if it does not find the same boxes.
 ///
 /// All nodes before the last convolution or matrix product compute in float16, and the input is float16. The nodes behind it,
-/// which compute boxes and scores, and the outputs stay in float32. On a GPU the weights of the twin take half
-/// the memory; on the CPU it gains nothing.
+/// which compute boxes and scores, and the outputs stay in float32. On a GPU the weights of the twin take half the
+/// memory; on the CPU it gains nothing.
 ///
 /// The gate: both models run on the footage. A box of the float32 model with confidence of at least threshold + 0.02 is missing
 /// if the twin has no box of the same label above the threshold with an IoU of at least 0.5; a box of the twin is new by the

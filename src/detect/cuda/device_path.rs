@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gpu::{CandidateReader, CudaStream, FoundBox, GpuError, GpuWork, OutputHead, SlotBoxes};
+use gpu::{CandidateReader, CudaStream, FoundBox, GpuError, GpuWork, MAX_FRAMES, OutputHead, SlotBoxes};
 
 use super::device_model::{DeviceModel, DeviceOutputs};
 use super::picture_painter::PicturePainter;
@@ -39,7 +39,12 @@ impl DevicePath {
     ) -> Result<Self, String> {
         let model = DeviceModel::new(net, gpu.stream(), input, (slots, graphs), grey)?;
         let painter = PicturePainter::new(gpu.stream(), input, encoding);
-        Ok(Self { model, painter, reader: None, stream: gpu.stream() })
+        let mut path = Self { model, painter, reader: None, stream: gpu.stream() };
+        if graphs {
+            // Before the warm-up, which takes a failure for a batch that is too large: what a model cannot capture, it cannot in any size.
+            path.run(input.batch.unwrap_or(1))?;
+        }
+        Ok(path)
     }
 
     /// Returns the model.
@@ -65,7 +70,7 @@ impl DevicePath {
     }
 
     /// Runs the model on the first `batch` slots, and finds the boxes with at least `conf` (above 0) on the GPU: some kilobytes are copied
-    /// to the host in place of the outputs. `None` where the outputs are needed as a whole: their layout is not known there, or a picture
+    /// to the host in place of the outputs. `None` where the outputs are needed as a whole: their layout is not known there, the batch is larger than a launch, or a picture
     /// has very many boxes.
     ///
     /// # Errors
@@ -76,7 +81,8 @@ impl DevicePath {
         (head, classes): (Head, usize),
         conf: f32,
     ) -> Result<Option<Vec<Vec<FoundBox>>>, String> {
-        let Some(output) = self.model.head(head, classes) else { return Ok(None) };
+        let output = self.model.head(head, classes).filter(|_| batch <= MAX_FRAMES);
+        let Some(output) = output else { return Ok(None) };
         self.infer(batch)?;
         let found = self.search(&output, batch, conf).map_err(|error| words_of(&error))?;
         let of_slot = |slot| match slot {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gpu::{
     ChannelEncoding, ChromaLayout, ColorFactors, CudaStream, DeviceFrame, DeviceSlice, DeviceTables,
-    ElementType, FramePlanes, GpuError, GpuWork, InFlight, PaintJob, PinnedBuffer, paint,
+    ElementType, FramePlanes, GpuError, GpuWork, InFlight, MAX_FRAMES, PaintJob, PinnedBuffer, paint,
 };
 
 use crate::detect::device_tables::{channel_encoding, color_factors, resample_tables};
@@ -111,7 +111,16 @@ impl PicturePainter {
             let tables = tables.ok_or(GpuError::Argument("a picture on the GPU has no tables"))?;
             jobs.push(PaintJob { frame, tables, color: *color });
         }
-        paint(&self.stream, &jobs, &self.encoding, self.element, input)
+        // A launch takes a limited number of pictures, and a graph may fix a larger batch.
+        let mut rest = input;
+        for jobs in jobs.chunks(MAX_FRAMES) {
+            paint(&self.stream, jobs, &self.encoding, self.element, rest)?;
+            let painted: usize = jobs.iter().map(|job| job.tables.input_bytes(self.element)).sum();
+            rest = rest
+                .part(painted, rest.bytes - painted)
+                .ok_or(GpuError::Argument("a batch is larger than its input"))?;
+        }
+        Ok(())
     }
 
     /// Takes the memory of the pictures back, once their copies are done.
@@ -131,7 +140,7 @@ impl PicturePainter {
 
 impl PictureMemory {
     /// The maximum number of pictures: two batches, so that cameras of several sizes take turns without allocation.
-    const MAX_KEPT: usize = 2 * gpu::MAX_FRAMES;
+    const MAX_KEPT: usize = 2 * MAX_FRAMES;
 
     fn frame(&mut self, stream: &CudaStream, size_px: (u32, u32)) -> Result<DeviceFrame, GpuError> {
         match self.frames.iter().position(|frame| frame.size_px() == size_px) {
@@ -157,5 +166,61 @@ impl PictureMemory {
             self.staging.remove(0);
         }
         self.staging.push(staging);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use gpu::{CudaContext, CudaDriver, DeviceBuffer};
+    use test_support::gpu::FakeDriver;
+
+    use super::*;
+    use crate::detect::noise::Noise;
+    use crate::detect::onnx::Tensor;
+    use crate::detect::painted_input::PaintedInput;
+    use crate::media::{CameraId, Color, Fragment, HostPicture, Matrix, MediaMs};
+
+    /// Returns a frame of noise; each `seed` has another size.
+    fn frame(seed: u32) -> Frame {
+        let color = Color { matrix: Matrix::Bt709, full_range: false };
+        let Noise { size, planes, strides, color } =
+            Noise::new((20 + seed, 40 - seed), [0; 3], seed.into(), color);
+        Frame {
+            camera: CameraId::new("front"),
+            fragment: Arc::new(Fragment { number: Arc::from("1"), producer_ms: None, server_ms: None }),
+            index: 0,
+            media: MediaMs(0),
+            arrived: Instant::now(),
+            surface: Surface::Host(HostPicture::from_planes(size, planes, strides, color).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_batch_of_several_launches_equals_that_of_the_cpu() {
+        let fake = FakeDriver::new();
+        let context = CudaContext::retain(&CudaDriver::load_from(&fake.library()).unwrap(), 0).unwrap();
+        let stream = Arc::new(CudaStream::new(&context).unwrap());
+        let frames = u32::try_from(MAX_FRAMES).unwrap() + 4;
+        let slots = frames as usize;
+        let input = InputShape { batch: Some(slots), width_px: 32, height_px: 24, half: false };
+        let mut by_gpu = PicturePainter::new(Arc::clone(&stream), input, InputEncoding::default());
+        let mut by_cpu = PaintedInput::new(input, slots, InputEncoding::default());
+        // The second batch takes the memory of the first.
+        for first in [0, 1] {
+            for slot in 0..slots {
+                let frame = frame(first + u32::try_from(slot).unwrap());
+                let place = by_gpu.add(slot, &frame).unwrap();
+                assert_eq!(place, by_cpu.paint(slot, &frame).unwrap());
+            }
+            let Tensor::F32(want) = by_cpu.tensor() else { unreachable!("the input is f32") };
+            let memory = DeviceBuffer::new(&context, 4 * want.len()).unwrap();
+            by_gpu.paint(memory.all()).unwrap();
+            let mut bytes = vec![0; 4 * want.len()];
+            stream.download_now(memory.all(), &mut bytes).unwrap();
+            let want: Vec<u8> = want.iter().flat_map(|number| number.to_ne_bytes()).collect();
+            assert!(bytes == want, "batch {first}");
+        }
     }
 }
