@@ -2,7 +2,6 @@
 //! (crates/gpu/tests/driver), whose memory is the host's. None of this has run on a GPU.
 
 use std::process::Command;
-use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -11,7 +10,7 @@ use test_support::gpu::FakeDriver;
 use test_support::kvs_infer_command;
 use test_support::program::Program;
 
-use super::cuda::{FakeCuda, batched, batches, calls, failed_health};
+use super::cuda::{FakeCuda, batched, batches, calls, lost};
 
 /// Returns the program on both libraries.
 fn command(cuda: &FakeCuda, driver: &FakeDriver) -> Command {
@@ -153,11 +152,8 @@ async fn a_gpu_that_is_lost_while_it_paints_ends_the_process_in_order() {
     let program = Program::start(command(&cuda, &driver), &config("cuda"), &sim.endpoint(), None);
     driver.set_faults("sticky 0 719");
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
-    let health = failed_health(&program);
-    let said = health["reasons"][0].as_str().unwrap();
-    assert!(said.contains("GPU cuda:0 is lost") && said.contains("CUDA failure 719"), "{said}");
-    let ended = program.wait(Instant::now());
-    assert_eq!(ended.status.code(), Some(70), "{:#?}", ended.log);
+    let (_, loss) = lost(program);
+    assert!(loss.contains("cuda:0") && loss.contains("CUDA failure 719"), "{loss}");
     sim.stop().await;
 }
 
