@@ -7,13 +7,14 @@ ARG VARIANT=gpu
 FROM docker.io/library/debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171 AS debian
 FROM docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1 AS rust
 
-# FFmpeg from Debian's source package: only what is decoded, LGPL, shared, so that it may be replaced.
+# FFmpeg from Debian's source package: only what is decoded, LGPL, shared, so that it may be replaced. NVDEC needs headers alone: the
+# driver's libraries are loaded at run time where there are some.
 FROM debian AS ffmpeg
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 RUN sed -i 's/^Types: deb$/Types: deb deb-src/' /etc/apt/sources.list.d/debian.sources \
     && apt-get update \
-    && apt-get install -y --no-install-recommends build-essential ca-certificates dpkg-dev nasm pkg-config \
+    && apt-get install -y --no-install-recommends build-essential ca-certificates dpkg-dev libffmpeg-nvenc-dev nasm pkg-config \
     && apt-get source ffmpeg \
     && mv ffmpeg-*/ ffmpeg
 WORKDIR /src/ffmpeg
@@ -22,13 +23,18 @@ RUN ./configure --prefix=/opt/ffmpeg --enable-shared --disable-static --enable-p
         --disable-avdevice --disable-avfilter --disable-postproc --disable-swresample \
         --enable-decoder=h264,hevc --enable-parser=h264,hevc --enable-bsf=h264_mp4toannexb,hevc_mp4toannexb \
         --enable-demuxer=mov,matroska --enable-protocol=file \
+        --enable-ffnvcodec --enable-nvdec --enable-hwaccel=h264_nvdec,hevc_nvdec \
     && make -j"$(nproc)" install \
     && strip --strip-unneeded /opt/ffmpeg/lib/*.so.*.*.* \
     && mkdir -p /opt/ffmpeg/licence \
     && dpkg-parsechangelog -S Version > /opt/ffmpeg/licence.version \
     && { echo "FFmpeg, from Debian's source package $(dpkg-parsechangelog -S Version). Configuration:"; \
          sed -n 's/^#define FFMPEG_CONFIGURATION //p' config.h; sed -n 's/^#define FFMPEG_LICENSE //p' config.h; \
-         cat COPYING.LGPLv2.1; } > /opt/ffmpeg/licence/FFmpeg \
+         cat COPYING.LGPLv2.1; \
+         echo "NVIDIA's headers of the Video Codec SDK, from Debian's package libffmpeg-nvenc-dev:"; \
+         cat /usr/share/doc/libffmpeg-nvenc-dev/copyright; } > /opt/ffmpeg/licence/FFmpeg \
+    && grep -q '^#define CONFIG_H264_NVDEC_HWACCEL 1$' config_components.h \
+    && grep -q '^#define CONFIG_HEVC_NVDEC_HWACCEL 1$' config_components.h \
     && grep -q '^#define FFMPEG_LICENSE "LGPL version 2.1 or later"$' config.h
 
 # The program.
@@ -111,7 +117,7 @@ RUN python3 scripts/image/sbom.py ffmpeg "$(< /opt/ffmpeg/licence.version)" /tmp
 FROM base AS image-cpu
 
 FROM base AS image-gpu
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA_REQUIRE_CUDA=cuda>=13.0
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility,video NVIDIA_REQUIRE_CUDA=cuda>=13.0
 
 # hadolint ignore=DL3006
 FROM image-${VARIANT}

@@ -42,9 +42,10 @@ pub use reload::{Changes, PreparedReload, ReloadError};
 use running_cameras::{CameraHost, RunningCameras};
 
 use crate::aws::has_own_s3;
-use crate::camera::{AnalysisPace, CameraError, CameraResources};
+use crate::camera::{AnalysisPace, CameraError, CameraResources, gpu_of};
 use crate::clips::ClipLibrary;
 use crate::config::{CameraSpec, RunningShapes, Settings};
+use crate::decode::GpuDecoders;
 use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
@@ -100,6 +101,14 @@ pub enum ServiceError {
     /// A model cannot be loaded.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// The GPU that `decode: cuda` asks for cannot decode.
+    #[error(
+        "decode: cuda does not work: {reason}; fix that, or write `decode: auto` to decode on the CPU meanwhile"
+    )]
+    Decode {
+        /// The reason.
+        reason: String,
+    },
     /// The outbox or a sink cannot start.
     #[error(transparent)]
     Publish(#[from] StartError),
@@ -151,11 +160,12 @@ impl Service {
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
         let models = load_models(spec.models, &settings, &board, ModelSpeed::Latency).await?;
+        let gpus = open_gpus(&settings, &models, &board).await?;
         let mut outbox = outbox_spec(&settings, &spec.aws, state.clone(), spec.dead_letter);
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         outbox.sharing = settings.sharing.as_ref().map(|_| sender);
         let outbox = open_outbox(outbox, &board).await?;
-        let shared = shared(&settings, &spec.aws, &outbox, &stop);
+        let shared = shared(&settings, &spec.aws, &outbox, gpus, &stop);
         let fleet = Fleet::new(Starter { shared, board: board.clone() });
         let emf = emf(&settings, &board, &stop);
         let host = CameraHost {
@@ -328,6 +338,33 @@ pub(crate) async fn load_models(
     Ok(models)
 }
 
+/// Returns the GPUs that may decode; with `decode: cuda` the one of the models is opened.
+///
+/// # Errors
+/// [`ServiceError::Decode`] if it cannot decode.
+async fn open_gpus(
+    settings: &Settings,
+    models: &ModelSet,
+    board: &StatusBoard,
+) -> Result<GpuDecoders, ServiceError> {
+    let board = board.clone();
+    let gpus = GpuDecoders::new(settings.decode, move |reason| {
+        board.fail(format!(
+            "{reason}; the service stops and ends with exit code 70, and what is not delivered by then stays in the outbox"
+        ));
+    });
+    let entries: Vec<_> = settings.cameras.iter().flat_map(|camera| models.entries_of(camera)).collect();
+    let of_models = gpu_of(entries.iter().map(|entry| &entry.detector));
+    let opening = gpus.clone();
+    // The driver may take a second to initialize.
+    let opened = tokio::task::spawn_blocking(move || opening.open(of_models)).await;
+    match opened {
+        Ok(Err(reason)) => Err(ServiceError::Decode { reason }),
+        // The panic hook has reported a panic; cameras are decoded on the CPU then.
+        Ok(Ok(())) | Err(_) => Ok(gpus),
+    }
+}
+
 /// Waits for the end of a part that was asked to stop. One that does not end in time is logged and left running.
 async fn await_end(part: &'static str, ending: impl Future) {
     if timeout(PART_LIMIT, ending).await.is_err() {
@@ -346,6 +383,7 @@ fn shared(
     settings: &Settings,
     aws: &SdkConfig,
     outbox: &Arc<EventOutbox>,
+    gpus: GpuDecoders,
     stop: &CancellationToken,
 ) -> CameraResources {
     CameraResources {
@@ -358,6 +396,7 @@ fn shared(
         halt: CancellationToken::new(),
         epoch: None,
         pace: AnalysisPace::Committed,
+        gpus,
     }
 }
 
@@ -436,7 +475,7 @@ mod tests {
     use aws_config::BehaviorVersion;
 
     use super::*;
-    use crate::config::{LogLevel, ModelFiles, StateSettings};
+    use crate::config::{DecodeDevice, LogLevel, ModelFiles, StateSettings};
     use crate::sinks::PublishSpec;
     use crate::status::HealthStatus;
 
@@ -453,6 +492,7 @@ mod tests {
             max_behind: Duration::ZERO,
             model_load: Duration::ZERO,
             device: crate::detect::Device::Cpu,
+            decode: DecodeDevice::Cpu,
             log_level: LogLevel::default(),
             log_format: None,
             emf_service: None,

@@ -7,6 +7,7 @@ mod config;
 mod decode;
 mod detect;
 mod docs;
+mod gpu;
 mod publish;
 mod real_gpu;
 mod replay;

@@ -27,11 +27,12 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, StartPosition, StreamProtocol};
 use crate::decide::Rules;
 use crate::decode::{
-    self, DecodeSettings, FrameSender, PacketReceiver, PacketSender, Sampler, frame_queue, packet_queue,
+    self, DecodeSettings, FrameSender, GpuDecoders, PacketReceiver, PacketSender, Sampler, frame_queue,
+    packet_queue,
 };
 use crate::delivery::EventOutbox;
-use crate::detect::Detector;
 use crate::detect::ocr::TextReader;
+use crate::detect::{Detector, Device};
 use crate::media::{Mode, ModeCell, Position};
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::status::CameraStatus;
@@ -70,6 +71,8 @@ pub struct CameraResources {
     pub epoch: Option<u64>,
     /// The pace of the analysis of all cameras.
     pub pace: AnalysisPace,
+    /// The GPUs that may decode.
+    pub gpus: GpuDecoders,
 }
 
 /// The rules of one pipeline entry, with its loaded models.
@@ -246,7 +249,7 @@ impl StartingCamera<'_> {
         ingest: impl FnOnce() -> JoinHandle<()>,
     ) -> Result<CameraPipeline, CameraError> {
         let (frame_sender, frames) = frame_queue(self.status.clone(), Arc::clone(&self.mode));
-        let decode = self.spawn_decode(packets, frame_sender)?;
+        let decode = self.spawn_decode(&entries, packets, frame_sender)?;
         let analysis = self.analysis_task(entries);
         Ok(CameraPipeline { ingest: ingest(), decode, analysis: tokio::spawn(analysis.run(frames)) })
     }
@@ -254,15 +257,17 @@ impl StartingCamera<'_> {
     /// Starts the decode thread.
     fn spawn_decode(
         &self,
+        entries: &[EntryModels],
         packets: PacketReceiver,
         frames: FrameSender,
     ) -> Result<std::thread::JoinHandle<()>, CameraError> {
-        let Self { spec, checkpoint, status, .. } = self;
+        let Self { spec, checkpoint, status, resources, .. } = self;
         let settings = DecodeSettings {
             sampler: Sampler::new(spec.fps_target, checkpoint.sampler.clone()),
             masks: spec.masks.clone(),
             max_pixels: spec.max_pixels,
             decodes_idly: spec.decodes_idly,
+            gpu: resources.gpus.of_camera(gpu_of(entries.iter().map(|entry| &entry.detector))),
         };
         decode::spawn(status.clone(), settings, packets, frames)
             .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })
@@ -317,6 +322,14 @@ fn continued(checkpoint: Checkpoint, spec: &CameraSpec) -> Checkpoint {
         checkpoint.sampler.forget_idle();
     }
     checkpoint
+}
+
+/// Returns the index of the GPU that runs the first of the models on a GPU.
+pub(crate) fn gpu_of<'a>(mut detectors: impl Iterator<Item = &'a Detector>) -> Option<u32> {
+    detectors.find_map(|detector| match detector.info().device {
+        Device::Cuda(index) => Some(index),
+        Device::Cpu | Device::Auto => None,
+    })
 }
 
 /// Reports the slowest of the camera's models to its status: the one that limits the frame rate.

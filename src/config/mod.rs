@@ -25,7 +25,7 @@ use crate::base::open_regular;
 pub use content::{ConfigContent, UnknownTime};
 pub use errors::ConfigErrors;
 pub use files::ModelFiles;
-pub use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
+pub use kvs_config::raw::{DecodeDevice, LogFormat, LogLevel, StartPosition, StreamProtocol};
 pub use kvs_config::{EnvLookup, Problem, TextSpan, config_schema};
 pub use schema::event_schema;
 pub use settings::{CameraSpec, OcrSpec, PipelineEntry, Settings, StateSettings};

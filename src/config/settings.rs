@@ -14,7 +14,7 @@ use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
 use crate::media::CameraId;
 use crate::sinks::PublishSpec;
 
-use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
+use kvs_config::raw::{DecodeDevice, LogFormat, LogLevel, StartPosition, StreamProtocol};
 
 use super::content::ConfigContent;
 use super::errors::ConfigErrors;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub model_load: Duration,
     /// The device that runs the models.
     pub device: Device,
+    /// The device that decodes the cameras.
+    pub decode: DecodeDevice,
     /// The log level.
     pub log_level: LogLevel,
     /// The log format; `None`: text on a terminal, else JSON.

@@ -6,13 +6,18 @@ use std::sync::OnceLock;
 use ffmpeg_next::codec::{self, Context};
 use ffmpeg_next::{decoder, ffi};
 
+use super::nvdec::HardwareDevice;
 use crate::media::{Codec, VideoTrack};
 
 /// The largest picture of level 6.2 of H.264 and H.265, px: the limit on the memory that a hostile header can request.
 pub(super) const MAX_PICTURE_PX: u32 = 8192 * 4352;
 
-/// Opens a decoder for `track` that refuses coded pictures of more than `max_pixels`.
-pub(super) fn open(track: &VideoTrack, max_pixels: u32) -> Result<decoder::Video, ffmpeg_next::Error> {
+/// Opens a decoder for `track` that refuses coded pictures of more than `max_pixels`, on `device` where that can decode it.
+pub(super) fn open(
+    track: &VideoTrack,
+    max_pixels: u32,
+    device: Option<&HardwareDevice>,
+) -> Result<decoder::Video, ffmpeg_next::Error> {
     init_ffmpeg()?;
     let id = match track.codec {
         Codec::H264 => codec::Id::H264,
@@ -23,8 +28,12 @@ pub(super) fn open(track: &VideoTrack, max_pixels: u32) -> Result<decoder::Video
     set_extradata(&mut context, &track.codec_private, max_pixels)?;
     // One thread: FFmpeg's frame threads would delay each frame, and the cameras fill the cores anyway.
     context.set_threading(codec::threading::Config::count(1));
-    // No frame is held back for a reordering that the stream does not show.
-    context.set_flags(codec::Flags::LOW_DELAY);
+    // No frame is held back for a reordering that the stream does not show. Pictures are cropped exactly, also where that leaves rows
+    // that are not aligned: NVDEC's are.
+    context.set_flags(codec::Flags::LOW_DELAY | codec::Flags::UNALIGNED);
+    if let Some(device) = device {
+        device.attach(&mut context);
+    }
     let mut decoder = context.decoder();
     // The H.265 decoder reports a broken slice only with AV_EF_EXPLODE. The H.264 decoder flags the frame, and with
     // this flag would refuse streams with small faults in their reference marking.
@@ -39,12 +48,13 @@ pub(super) fn reopen(
     before: decoder::Video,
     track: &VideoTrack,
     max_pixels: u32,
+    device: Option<&HardwareDevice>,
 ) -> Result<decoder::Video, ffmpeg_next::Error> {
     // SAFETY: the context is open and ours, and only a number is read.
     let reorder_depth = unsafe { (*before.as_ptr()).has_b_frames };
     // Closed first: a camera never has two decoders, whose picture buffers would add up.
     drop(before);
-    let mut opened = open(track, max_pixels)?;
+    let mut opened = open(track, max_pixels, device)?;
     // SAFETY: as above, and only a number is written. FFmpeg allows to set it from outside: demuxers do.
     unsafe {
         let raw = opened.as_mut_ptr();

@@ -1,9 +1,11 @@
 //! The decoder of one camera: takes packets, returns sampled frames and fragment ends.
 
 mod idle;
+mod nvdec;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ffmpeg_next::frame::Video;
 use h26x::{PictureRole, filter_for_decoder};
@@ -11,11 +13,12 @@ use h26x::{PictureRole, filter_for_decoder};
 use super::current_fragment::{CurrentFragment, HeldEnd, LearnedFootage};
 use super::error::DecodeError;
 use super::mask::Masks;
-use super::picture::PictureMaker;
+use super::nvdec::DecoderChoice;
+use super::picture::{DecodedPicture, PictureMaker};
 use super::reference_tracker::ReferenceTracker;
 use super::reorder::{PacketOrigin, ReorderBuffer};
 use super::sampler::Sampler;
-use super::track_decoder::{PictureLimit, open_decoder, send_unit};
+use super::track_decoder::{NEEDS_PACKETS, PictureLimit, open_decoder, send_unit, stated_size_px};
 use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, Surface, VideoTrack};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{
@@ -35,8 +38,9 @@ pub struct Decoder {
     /// FFmpeg's decoder; `None` before the first packet, or while the track cannot be decoded.
     opened: Option<ffmpeg_next::decoder::Video>,
     limit: PictureLimit,
+    choice: DecoderChoice,
     pictures: PictureMaker,
-    reorder: ReorderBuffer<Video>,
+    reorder: ReorderBuffer<DecodedPicture>,
     references: ReferenceTracker,
     /// The ends of fragments whose frames are not all returned yet.
     ends: VecDeque<HeldEnd>,
@@ -57,6 +61,7 @@ impl Decoder {
     pub fn new(camera: CameraStatus, sampler: Sampler) -> Self {
         let committed = sampler.state();
         Self {
+            choice: DecoderChoice::new(camera.clone()),
             camera,
             learned: LearnedFootage { gops: committed.gops, sizes: committed.sizes },
             committed,
@@ -183,10 +188,12 @@ impl Decoder {
         if self.paused && !primes {
             self.resume(&packet, role, out);
         }
+        self.choice.wake(Instant::now());
         let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
-        let mut followed = entered.and(self.follow_track(&packet.track, out));
+        let mut followed = entered.and(self.follow_track(&packet, out));
         if is_keyframe {
             followed = followed.and(self.follow_keyframe(&packet, out));
+            followed = followed.and(self.follow_choice(&packet, role, primes, out));
             self.references.enter_keyframe(&packet, role, continues);
             if !primes {
                 self.learned.gops.enter_keyframe(packet.media);
@@ -301,8 +308,9 @@ impl Decoder {
         (continues, drained)
     }
 
-    /// Opens a decoder for `track` if it differs from the current one, after all frames of that one were returned.
-    fn follow_track(&mut self, track: &Arc<VideoTrack>, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+    /// Opens a decoder for the track of `packet` if it differs from the current one, after all frames of that one were returned.
+    fn follow_track(&mut self, packet: &Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let track = &packet.track;
         let is_same = |current: &Arc<VideoTrack>| Arc::ptr_eq(current, track) || current == track;
         if self.track.as_ref().is_some_and(is_same) {
             return Ok(());
@@ -314,7 +322,9 @@ impl Decoder {
         self.track = Some(Arc::clone(track));
         // Closed first: a camera never has two decoders, whose picture buffers would add up.
         self.opened = None;
-        self.opened = Some(open_decoder(self.camera.id(), track, &self.limit)?);
+        let device = self.choice.open_track(stated_size_px(track), packet.media, Instant::now());
+        let opened = open_decoder(self.camera.id(), track, &self.limit, device.as_ref());
+        self.opened = Some(opened.inspect_err(|_| self.choice.close())?);
         DecoderOpened { camera: &self.camera, track }.emit();
         drained
     }
@@ -325,12 +335,13 @@ impl Decoder {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.track = None;
-                self.follow_track(&packet.track, out)
+                self.follow_track(packet, out)
             }
             Err(too_large) => {
                 let drained = self.drain(out);
                 self.flush();
                 self.opened = None;
+                self.choice.close();
                 drained.and(Err(too_large))
             }
         }
@@ -343,6 +354,7 @@ impl Decoder {
         let origin = PacketOrigin { number, fragment, index, media, arrived, primes };
         let given_up = self.reorder.sent(origin.clone());
         self.count_dropped(given_up, DropReason::NoPicture);
+        self.choice.count_sent();
         let sent = match &mut self.opened {
             Some(decoder) => send_unit(
                 decoder,
@@ -394,6 +406,7 @@ impl Decoder {
 
     /// Moves `frame` to the reorder buffer, unless it is damaged.
     fn hold_frame(&mut self, frame: &mut Video, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        self.choice.follow_frame(frame, Instant::now());
         let Some(origin) = frame.pts().and_then(|number| self.reorder.received(number)) else {
             return Ok(());
         };
@@ -401,9 +414,12 @@ impl Decoder {
         if frame.is_corrupt() || frame.has_decode_errors() {
             return Err(self.mark_damaged(&origin, "parts of its picture are missing".to_owned()));
         }
-        let given_up = self.reorder.hold(origin, std::mem::replace(frame, Video::empty()));
+        let picture = DecodedPicture::Ffmpeg(std::mem::replace(frame, Video::empty()));
+        let given_up = self.reorder.hold(origin, picture);
         self.count_dropped(given_up, DropReason::NoPicture);
-        self.emit_ready_frames(out)
+        let emitted = self.emit_ready_frames(out);
+        self.free_surfaces();
+        emitted
     }
 
     /// Emits the held frames that depend on no packet whose frame is still to come and may turn out damaged.
@@ -439,7 +455,7 @@ impl Decoder {
     fn emit_frame(
         &mut self,
         origin: PacketOrigin,
-        picture: Video,
+        picture: DecodedPicture,
         out: &mut Vec<Decoded>,
     ) -> Result<(), DecodeError> {
         if origin.primes {
@@ -469,16 +485,21 @@ impl Decoder {
         origin
     }
 
-    fn make_frame(&mut self, picture: Video, origin: PacketOrigin) -> Result<Arc<Frame>, DecodeError> {
+    fn make_frame(
+        &mut self,
+        picture: DecodedPicture,
+        origin: PacketOrigin,
+    ) -> Result<Arc<Frame>, DecodeError> {
         let PacketOrigin { fragment, index, media, arrived, .. } = origin;
         let camera = self.camera.id().clone();
-        match self.pictures.make(picture) {
+        match self.pictures.make(picture, self.choice.stream()) {
             Ok(picture) => {
                 FrameSampled { camera: &self.camera }.emit();
                 let surface = Surface::Host(picture);
                 Ok(Arc::new(Frame { camera, fragment, index, media, arrived, surface }))
             }
             Err(error) => {
+                self.choice.suspect_loss();
                 self.count_dropped(1, DropReason::Damaged);
                 let (fragment, reason) = (Arc::clone(&fragment.number), error.to_string());
                 Err(DecodeError::Picture { camera, fragment, index, reason })
@@ -488,6 +509,7 @@ impl Decoder {
 
     /// Marks the packet of `origin` and those that depend on it as damaged; returns the error to report.
     fn mark_damaged(&mut self, origin: &PacketOrigin, reason: String) -> DecodeError {
+        self.choice.count_failure();
         self.references.mark_damaged(origin.number);
         let _without_frame = self.reorder.received(origin.number);
         self.count_dropped(1, DropReason::Damaged);
@@ -531,6 +553,11 @@ impl Decoder {
         if let Some(decoder) = &mut self.opened {
             decoder.flush();
         }
+        self.forget();
+    }
+
+    /// Forgets the packets and frames before the next keyframe, as a flush does.
+    fn forget(&mut self) {
         self.reorder.clear();
         self.kept.clear();
         self.paused = false;
@@ -541,6 +568,3 @@ impl Decoder {
         FramesDropped { camera: &self.camera, frames, reason }.emit();
     }
 }
-
-/// FFmpeg's error EAGAIN.
-const NEEDS_PACKETS: ffmpeg_next::Error = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::EAGAIN };

@@ -198,6 +198,7 @@ impl DecodeWorker {
     }
 
     fn deliver_rewound(&mut self) -> Result<(), QueueClosed> {
+        self.check_gpu()?;
         self.decoded.drain(..).try_for_each(|item| self.output.push_lasting(item))
     }
 

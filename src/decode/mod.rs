@@ -32,7 +32,8 @@
 //! **Pictures have a maximum size** (`max_pixels` of the camera), since a decoder keeps up to 16 of them. It is checked
 //! against the parameter sets before decoding, and by FFmpeg, with room for the padding of coded pictures.
 //!
-//! Hardware decoding is not part of this version; it will be another kind of [`Surface`](crate::media::Surface).
+//! **NVDEC**, the decoder of NVIDIA's GPUs, takes the place of FFmpeg's own where the configuration and the GPU allow it. Its frames
+//! are copied to host memory, so no other stage knows of it. See the module `nvdec`.
 
 mod avcodec;
 mod current_fragment;
@@ -42,6 +43,7 @@ mod frame_queue;
 mod idle;
 mod idle_worker;
 mod mask;
+mod nvdec;
 mod packet_queue;
 mod picture;
 mod quiet_sizes;
@@ -56,6 +58,7 @@ pub use decoder::Decoder;
 pub use error::DecodeError;
 pub use frame_queue::{FrameReceiver, FrameSender, QueueClosed, frame_queue};
 pub use mask::{MaskPainter, Masks};
+pub use nvdec::{GpuDecoders, NvdecGpu};
 pub use packet_queue::{MAX_QUEUED_BYTES, PacketReceiver, PacketSender, packet_queue};
 pub use sampler::Sampler;
 pub use worker::{DecodeSettings, spawn};

@@ -1,4 +1,4 @@
-//! Makes pictures in host memory from FFmpeg's frames: without a copy if possible, else converted.
+//! Makes pictures in host memory from FFmpeg's frames: without a copy if possible, else copied or converted.
 
 use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::format::Pixel;
@@ -6,10 +6,37 @@ use ffmpeg_next::frame::Video;
 use ffmpeg_next::software::scaling;
 
 use super::mask::{MaskPainter, Masks};
+use super::nvdec::{CudaStream, GpuCopy, GpuCopyError, copy_from_gpu, is_on_gpu};
 use crate::media::{Color, HostPicture, Matrix};
 
 /// The height from which a picture without a stated matrix counts as BT.709, px.
 const HD_HEIGHT_PX: u32 = 720;
+
+/// The picture of a frame that the decoder returned.
+pub(super) enum DecodedPicture {
+    /// FFmpeg's frame, in host memory or in a surface of NVDEC's.
+    Ffmpeg(Video),
+    /// A copy from the GPU, without masks.
+    Copied(HostPicture),
+    /// A copy from the GPU that failed, with the reason.
+    Failed(FramePictureError),
+    /// None: the frame was on the GPU, and the sampler will not pick it.
+    Unneeded,
+}
+
+/// The reason why a frame has no picture.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FramePictureError {
+    /// FFmpeg cannot convert it.
+    #[error(transparent)]
+    Convert(#[from] ffmpeg_next::Error),
+    /// It cannot be copied from the GPU.
+    #[error(transparent)]
+    Copy(#[from] GpuCopyError),
+    /// It was left on the GPU.
+    #[error("it was not copied from the GPU, because its time did not show that it would be sampled")]
+    NotCopied,
+}
 
 /// Makes pictures with the camera's masks in black.
 #[derive(Default)]
@@ -30,17 +57,62 @@ impl PictureMaker {
         self.masks = masks.map(MaskPainter::new);
     }
 
-    /// Returns the picture in `frame`, without a copy if it is 8-bit 4:2:0 and nothing is masked.
-    pub(super) fn make(&mut self, frame: Video) -> Result<HostPicture, ffmpeg_next::Error> {
-        let picture = self.convert(frame)?;
+    /// Returns the picture, without a copy if it is 8-bit 4:2:0 in host memory and nothing is masked.
+    pub(super) fn make(
+        &mut self,
+        picture: DecodedPicture,
+        stream: Option<&CudaStream>,
+    ) -> Result<HostPicture, FramePictureError> {
+        let picture = match picture {
+            DecodedPicture::Ffmpeg(frame) => self.in_host_memory(frame, stream)?,
+            DecodedPicture::Copied(picture) => picture,
+            DecodedPicture::Failed(error) => return Err(error),
+            DecodedPicture::Unneeded => return Err(FramePictureError::NotCopied),
+        };
         Ok(match &mut self.masks {
             Some(masks) => masks.paint(&picture),
             None => picture,
         })
     }
 
-    fn convert(&mut self, frame: Video) -> Result<HostPicture, ffmpeg_next::Error> {
+    /// Takes the picture out of NVDEC's surfaces, if it is in one; without a copy if it is not needed.
+    pub(super) fn free_surface(
+        &mut self,
+        picture: DecodedPicture,
+        stream: Option<&CudaStream>,
+        is_needed: bool,
+    ) -> DecodedPicture {
+        match picture {
+            DecodedPicture::Ffmpeg(frame) if is_on_gpu(&frame) => {
+                if !is_needed {
+                    return DecodedPicture::Unneeded;
+                }
+                match self.in_host_memory(frame, stream) {
+                    Ok(copied) => DecodedPicture::Copied(copied),
+                    Err(error) => DecodedPicture::Failed(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn in_host_memory(
+        &mut self,
+        frame: Video,
+        stream: Option<&CudaStream>,
+    ) -> Result<HostPicture, FramePictureError> {
         let color = color_of(&frame);
+        if !is_on_gpu(&frame) {
+            return Ok(self.convert(frame, color)?);
+        }
+        let stream = stream.ok_or(FramePictureError::NotCopied)?;
+        match copy_from_gpu(&frame, stream, color)? {
+            GpuCopy::Picture(picture) => Ok(picture),
+            GpuCopy::TenBit(planar) => Ok(self.convert(planar, color)?),
+        }
+    }
+
+    fn convert(&mut self, frame: Video, color: Color) -> Result<HostPicture, ffmpeg_next::Error> {
         if HostPicture::takes(&frame) {
             return HostPicture::from_ffmpeg(frame, color).ok_or(ffmpeg_next::Error::InvalidData);
         }

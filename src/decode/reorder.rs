@@ -103,6 +103,11 @@ impl<P> ReorderBuffer<P> {
         self.held.pop_front_if(|(origin, _)| origin.number < first_awaited)
     }
 
+    /// Returns the frames that wait, with their packets.
+    pub(super) fn held_mut(&mut self) -> impl Iterator<Item = &mut (PacketOrigin, P)> + '_ {
+        self.held.iter_mut()
+    }
+
     /// Returns true if neither a packet nor a frame up to `number` waits.
     pub(super) fn is_past(&self, number: i64) -> bool {
         let held = self.held.iter().map(|(origin, _)| origin);

@@ -4,12 +4,13 @@ use ffmpeg_next::frame::Video;
 
 use super::avcodec;
 use super::error::DecodeError;
+use super::nvdec::HardwareDevice;
 use crate::media::{CameraId, Packet, VideoTrack};
 
 /// The largest access unit that is decoded. Source: Kinesis Video Streams quotas (a fragment has 50 MB at most).
 const MAX_UNIT_BYTES: usize = 64 << 20;
 
-/// Opens a decoder for the track of `camera`, whose pictures must be within `limit`.
+/// Opens a decoder for the track of `camera`, whose pictures must be within `limit`, on `device` if there is one.
 ///
 /// # Errors
 /// The codec private data is unusable, or its parameter set states larger pictures.
@@ -17,13 +18,14 @@ pub(super) fn open_decoder(
     camera: &CameraId,
     track: &VideoTrack,
     limit: &PictureLimit,
+    device: Option<&HardwareDevice>,
 ) -> Result<ffmpeg_next::decoder::Video, DecodeError> {
     // Before FFmpeg reads the parameter sets, which would allocate buffers of that size.
     if let Ok(size_px) = h26x::picture_size(track.codec, &track.codec_private) {
         limit.check(camera, size_px)?;
     }
     let opened = match h26x::check_codec_private(track.codec, &track.codec_private) {
-        Ok(()) => avcodec::open(track, limit.coded_pixels()).map_err(|error| error.to_string()),
+        Ok(()) => avcodec::open(track, limit.coded_pixels(), device).map_err(|error| error.to_string()),
         Err(flaw) => Err(flaw.to_string()),
     };
     opened.map_err(|reason| track_error(camera, track, reason))
@@ -38,8 +40,9 @@ pub(super) fn reopen_decoder(
     before: ffmpeg_next::decoder::Video,
     track: &VideoTrack,
     limit: &PictureLimit,
+    device: Option<&HardwareDevice>,
 ) -> Result<ffmpeg_next::decoder::Video, DecodeError> {
-    let opened = avcodec::reopen(before, track, limit.coded_pixels());
+    let opened = avcodec::reopen(before, track, limit.coded_pixels(), device);
     opened.map_err(|error| track_error(camera, track, error.to_string()))
 }
 
@@ -53,6 +56,12 @@ fn track_error(camera: &CameraId, track: &VideoTrack, reason: String) -> DecodeE
         reason,
         wanted: track.codec.private_name(),
     }
+}
+
+/// Returns the size of the track's pictures by its parameter sets, else by its container, px.
+pub(super) fn stated_size_px(track: &VideoTrack) -> (u32, u32) {
+    let by_container = (track.width_px, track.height_px);
+    h26x::picture_size(track.codec, &track.codec_private).unwrap_or(by_container)
 }
 
 /// The limit on the size of a camera's pictures, and what the parameter sets in its stream state.
@@ -140,16 +149,28 @@ pub(super) fn send_unit(
     decoder.send_packet(&packet).map_err(|error| error.to_string())
 }
 
-/// Decodes one access unit with a decoder that holds nothing; returns its picture. The decoder must be flushed afterwards.
+/// Decodes one access unit with a decoder that holds nothing; returns its picture, or the reason why there is no undamaged one.
 ///
-/// # Errors
-/// The reason, if the access unit gives no undamaged picture.
-pub(super) fn decode_alone(decoder: &mut ffmpeg_next::decoder::Video, unit: &[u8]) -> Result<Video, String> {
-    send_unit(decoder, 0, true, unit)?;
-    // A decoder of a stream with B-frames returns the frame only when no more packets come.
-    decoder.send_eof().map_err(|error| error.to_string())?;
+/// The second value is true if the decoder must be flushed afterwards: it was drained, as `drains` says or the picture needed.
+pub(super) fn decode_alone(
+    decoder: &mut ffmpeg_next::decoder::Video,
+    unit: &[u8],
+    drains: bool,
+) -> (Result<Video, String>, bool) {
+    if let Err(reason) = send_unit(decoder, 0, true, unit) {
+        return (Err(reason), drains);
+    }
     let mut picture = Video::empty();
-    decoder.receive_frame(&mut picture).map_err(|error| error.to_string())?;
+    let mut received = if drains { Err(NEEDS_PACKETS) } else { decoder.receive_frame(&mut picture) };
+    // A decoder of a stream with B-frames returns the frame only when no more packets come.
+    let is_drained = received == Err(NEEDS_PACKETS);
+    if is_drained {
+        received = decoder.send_eof().and_then(|()| decoder.receive_frame(&mut picture));
+    }
+    (received.map_err(|error| error.to_string()).and_then(|()| undamaged(picture)), is_drained)
+}
+
+fn undamaged(picture: Video) -> Result<Video, String> {
     if picture.is_corrupt() || picture.has_decode_errors() {
         return Err("parts of its picture are missing".to_owned());
     }
@@ -159,3 +180,7 @@ pub(super) fn decode_alone(decoder: &mut ffmpeg_next::decoder::Video, unit: &[u8
     }
     Ok(picture)
 }
+
+/// FFmpeg's error EAGAIN.
+pub(super) const NEEDS_PACKETS: ffmpeg_next::Error =
+    ffmpeg_next::Error::Other { errno: ffmpeg_next::error::EAGAIN };

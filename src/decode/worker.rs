@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,12 +22,13 @@ use super::error::DecodeError;
 use super::frame_queue::{FrameSender, QueueClosed};
 use super::idle::IdleDecode;
 use super::mask::Masks;
+use super::nvdec::NvdecGpu;
 use super::packet_queue::PacketReceiver;
 use super::sampler::Sampler;
 use crate::base::Stopwatch;
 use crate::media::{Decoded, Demuxed, FragmentEnd, Mode, Packet};
 use crate::status::CameraStatus;
-use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, UnitHandled, WakeTrigger};
+use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, GpuLost, UnitHandled, WakeTrigger};
 
 /// The maximum lag of a live camera beyond what its delivery explains.
 ///
@@ -61,6 +63,8 @@ pub struct DecodeSettings {
     pub max_pixels: u32,
     /// True to decode keyframes alone while the motion gate is closed.
     pub decodes_idly: bool,
+    /// The GPU that may decode; `None`: the CPU does.
+    pub gpu: Option<Arc<NvdecGpu>>,
 }
 
 /// Starts the thread `decode-<camera>`, which uses the timer of the current runtime.
@@ -81,8 +85,9 @@ pub fn spawn(
     let name = format!("decode-{}", camera.id());
     let runtime = Handle::current();
     std::thread::Builder::new().name(name).spawn(move || {
-        let DecodeSettings { sampler, masks, max_pixels, decodes_idly } = settings;
-        let decoder = Decoder::new(camera.clone(), sampler).with_masks(masks).with_max_pixels(max_pixels);
+        let DecodeSettings { sampler, masks, max_pixels, decodes_idly, gpu } = settings;
+        let decoder = Decoder::new(camera.clone(), sampler);
+        let decoder = decoder.with_masks(masks).with_max_pixels(max_pixels).with_gpu(gpu);
         let mut worker = DecodeWorker::new(camera, decoder, output);
         worker.idle = decodes_idly.then(|| IdleDecode::new(worker.decoder.sizes()));
         worker.run(&runtime, input);
@@ -101,6 +106,8 @@ pub(super) struct DecodeWorker {
     /// True while access units are left out up to the next keyframe.
     skips: bool,
     pub(super) waits: OutputWaits,
+    /// True once the GPU that decodes is lost: nothing is delivered any more, so the next process reads the fragment again.
+    is_gpu_lost: bool,
 }
 
 /// The recent times in which this thread waited for detection, or decoded retained access units.
@@ -140,8 +147,17 @@ struct RecentErrors {
 
 impl DecodeWorker {
     fn new(camera: CameraStatus, decoder: Decoder, output: FrameSender) -> Self {
-        let (errors, waits) = (RecentErrors::default(), OutputWaits::default());
-        Self { camera, decoder, output, decoded: Vec::new(), idle: None, errors, skips: false, waits }
+        Self {
+            camera,
+            decoder,
+            output,
+            decoded: Vec::new(),
+            idle: None,
+            errors: RecentErrors::default(),
+            skips: false,
+            waits: OutputWaits::default(),
+            is_gpu_lost: false,
+        }
     }
 
     fn run(mut self, runtime: &Handle, mut input: PacketReceiver) {
@@ -284,14 +300,28 @@ impl DecodeWorker {
     }
 
     /// Puts the decoded items into the frame queue.
+    ///
+    /// # Errors
+    /// The thread is to end: the queue is closed, or the GPU is lost.
     pub(super) fn deliver(&mut self) -> Result<(), QueueClosed> {
+        self.check_gpu()?;
         let began = Instant::now();
         let delivered = self.decoded.drain(..).try_for_each(|item| self.output.push(item));
         self.waits.add(began, Instant::now());
         delivered
     }
 
+    /// Ends the thread if the GPU that decodes is lost. What was decoded since then is discarded, since frames are missing in it.
+    pub(super) fn check_gpu(&mut self) -> Result<(), QueueClosed> {
+        if self.is_gpu_lost { Err(QueueClosed) } else { Ok(()) }
+    }
+
     pub(super) fn report_error(&mut self, decoded: Result<(), DecodeError>) {
+        if let Some(reason) = self.decoder.find_gpu_loss() {
+            self.is_gpu_lost = true;
+            GpuLost { camera: &self.camera, reason: &reason }.emit();
+            return;
+        }
         if let Err(error) = decoded {
             let repeated = self.errors.current || self.errors.previous;
             DecodeFailed {

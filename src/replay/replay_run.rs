@@ -27,6 +27,7 @@ use super::span::ReplaySpan;
 use crate::base::{hex, lock};
 use crate::camera::{AnalysisPace, CameraPipeline, CameraResources, EntryModels};
 use crate::config::{CameraSpec, Settings};
+use crate::decode::GpuDecoders;
 use crate::delivery::{EventOutbox, OutboxSpec, Route, SinkSet, StartError, StateSpec};
 use crate::media::{CameraId, ModelId};
 use crate::remote::ModelFetcher;
@@ -195,6 +196,8 @@ fn resources(spec: &ReplaySpec, outbox: &Arc<EventOutbox>) -> CameraResources {
         halt: CancellationToken::new(),
         epoch: None,
         pace: AnalysisPace::Ahead { frames: MAX_AHEAD },
+        // Reading stored footage faster than in real time would take the capacity of a GPU's decoders from live cameras.
+        gpus: GpuDecoders::none(),
     }
 }
 

@@ -82,6 +82,10 @@ pub struct CameraRow {
     pub mode: Mode,
     /// `true` while only keyframes are decoded, because nothing moves.
     pub idle: bool,
+    /// The decoder of its frames: `nvdec` or `cpu`; `None` before the first frame.
+    pub decoder: Option<&'static str>,
+    /// The reason why it is not NVDEC, where that was to be used.
+    pub decoder_note: Option<String>,
     /// The state of its connection.
     pub state: CameraState,
     /// Time in that state, ms.

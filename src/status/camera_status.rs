@@ -74,6 +74,8 @@ struct CameraInner {
 struct CameraRecord {
     mode: Mode,
     idle: bool,
+    decoder: Option<&'static str>,
+    decoder_note: Option<String>,
     current: StateEntry,
     /// The stages that cannot analyze frames: since when, and the reason.
     blind: BTreeMap<&'static str, (Instant, String)>,
@@ -226,6 +228,11 @@ impl CameraStatus {
     /// Records whether only keyframes of the camera are decoded, because nothing moves.
     pub fn set_idle(&self, idle: bool) {
         self.write(|now| now.idle = idle);
+    }
+
+    /// Records the decoder of the camera's frames, and the reason if it is not the one that was to be used.
+    pub(crate) fn decodes_by(&self, decoder: &'static str, note: Option<String>) {
+        self.write(|now| (now.decoder, now.decoder_note) = (Some(decoder), note));
     }
 
     /// Records a complete fragment that was `behind_ms` behind the live edge.
@@ -396,6 +403,8 @@ impl CameraStatus {
             stream: self.inner.stream.to_string(),
             mode: now.mode,
             idle: now.idle,
+            decoder: now.decoder,
+            decoder_note: now.decoder_note.clone(),
             state: now.current.state,
             state_for_ms: age_ms(now.current.since, at),
             error_for_ms: fault.as_ref().map(|(since, _)| age_ms(*since, at)),

@@ -20,6 +20,8 @@ const WAKES: &str = "kvs_infer_wakes_total";
 const RETAINED: &str = "kvs_infer_retained_bytes";
 const SIZE_TRIGGER: &str = "kvs_infer_size_trigger_usable";
 const OPENED: &str = "kvs_infer_decoders_opened_total";
+const CAMERAS: &str = "kvs_infer_decode_cameras";
+const FALLBACKS: &str = "kvs_infer_decode_fallbacks_total";
 
 /// The metrics of decode.
 pub(crate) const METRICS: &[Metric] = &[
@@ -51,8 +53,15 @@ pub(crate) const METRICS: &[Metric] = &[
         &["camera"],
         "1 while the sizes of access units are steady enough to show motion, 0 while keyframes alone do, as with a constant bitrate.",
     ),
-    counter(ERRORS, &["camera", "kind"], "Decoding errors: track, too_large, unit, picture."),
+    counter(ERRORS, &["camera", "kind"], "Decoding errors: track, too_large, unit, picture, gpu_lost."),
     counter(OPENED, &["camera"], "Decoders opened: one at the start, one for each change of codec or size."),
+    gauge(CAMERAS, &["decoder"], "Cameras by their decoder: nvdec (of a GPU), cpu."),
+    counter(
+        FALLBACKS,
+        &["camera", "reason"],
+        "Decoders on the CPU where NVDEC was to be used: budget (other cameras use the GPU's decoders fully), refused (NVDEC does not \
+         decode such pictures, has no memory, or failed repeatedly), unavailable (NVDEC cannot be used at all).",
+    ),
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
@@ -299,5 +308,115 @@ impl DecoderOpened<'_> {
                 debug!(stage = STAGE, %camera, ?codec, width_px, height_px, "decoder opened");
             }
         }
+    }
+}
+
+/// The reason why a camera that NVDEC was to decode is decoded on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FallbackReason {
+    /// The capacity of the GPU's decoders is used by other cameras.
+    Budget,
+    /// NVDEC does not decode these pictures, has no memory for them, or failed repeatedly.
+    Refused,
+    /// NVDEC cannot be used: no driver, no GPU, or an FFmpeg without it.
+    Unavailable,
+}
+
+impl FallbackReason {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// A camera that NVDEC was to decode is decoded on the CPU.
+pub(crate) struct DecoderFellBack<'a> {
+    pub(crate) camera: &'a CameraStatus,
+    pub(crate) reason: FallbackReason,
+    /// The reason in words.
+    pub(crate) said: &'a str,
+}
+
+impl DecoderFellBack<'_> {
+    pub(crate) fn emit(self) {
+        let (camera, reason, said) = (self.camera.id(), self.reason.label(), self.said);
+        metrics::counter!(FALLBACKS, "camera" => camera.to_string(), "reason" => reason).increment(1);
+        match self.camera.log_line("decoder fell back") {
+            LogLine::Shown(suppressed) => {
+                warn!(stage = STAGE, %camera, reason, suppressed, "decoded on the CPU, not by NVDEC: {said}");
+            }
+            LogLine::Suppressed => {
+                debug!(stage = STAGE, %camera, reason, "decoded on the CPU, not by NVDEC: {said}")
+            }
+        }
+    }
+}
+
+/// A camera's decoder while it is in use; dropping it ends that.
+pub(crate) struct DecoderInUse {
+    decoder: &'static str,
+}
+
+impl DecoderInUse {
+    /// Begins the use of a decoder, `nvdec` or `cpu`; `note`: the reason if it is not the one that was to be used.
+    pub(crate) fn begin(camera: &CameraStatus, decoder: &'static str, note: Option<String>) -> Self {
+        metrics::gauge!(CAMERAS, "decoder" => decoder).increment(1.0);
+        camera.decodes_by(decoder, note);
+        Self { decoder }
+    }
+}
+
+impl Drop for DecoderInUse {
+    fn drop(&mut self) {
+        metrics::gauge!(CAMERAS, "decoder" => self.decoder).decrement(1.0);
+    }
+}
+
+/// The NVDEC of a GPU can be used.
+pub(crate) struct NvdecOpened<'a> {
+    pub(crate) gpu: &'a str,
+    pub(crate) engines: u8,
+    /// The capacity that is shared out, macroblocks per second.
+    pub(crate) capacity: u64,
+}
+
+impl NvdecOpened<'_> {
+    pub(crate) fn emit(self) {
+        let Self { gpu, engines, capacity } = self;
+        info!(stage = STAGE, gpu, engines, macroblocks_per_second = capacity, "NVDEC can be used");
+    }
+}
+
+/// The NVDEC of a GPU cannot be used, in this process.
+pub(crate) struct NvdecUnavailable<'a> {
+    pub(crate) gpu: &'a str,
+    pub(crate) reason: &'a str,
+}
+
+impl NvdecUnavailable<'_> {
+    pub(crate) fn emit(self) {
+        warn!(
+            stage = STAGE,
+            gpu = self.gpu,
+            reason = self.reason,
+            "NVDEC cannot be used: cameras are decoded on the CPU"
+        );
+    }
+}
+
+/// The GPU that decodes a camera was lost.
+pub(crate) struct GpuLost<'a> {
+    pub(crate) camera: &'a CameraStatus,
+    pub(crate) reason: &'a str,
+}
+
+impl GpuLost<'_> {
+    pub(crate) fn emit(self) {
+        let camera = self.camera.id();
+        metrics::counter!(ERRORS, "camera" => camera.to_string(), "kind" => "gpu_lost").increment(1);
+        tracing::error!(stage = STAGE, %camera, reason = self.reason, "GPU lost");
     }
 }

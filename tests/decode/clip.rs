@@ -79,7 +79,8 @@ pub(crate) fn twin(file: &Path, format: &str) -> Vec<Vec<u8>> {
     raw.chunks(frame_bytes).map(<[u8]>::to_vec).collect()
 }
 
-fn packets(file: &Path, codec: Codec) -> Vec<Packet> {
+/// Returns the access units of a file, in decoding order.
+pub(crate) fn packets(file: &Path, codec: Codec) -> Vec<Packet> {
     let bytes = Bytes::from(std::fs::read(file).expect("the clip"));
     let track = Arc::new(track(&bytes, codec));
     let listing = run(Command::new("ffprobe")

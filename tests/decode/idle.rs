@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvs_infer::decode::{DecodeSettings, Sampler, frame_queue, packet_queue, spawn};
+use kvs_infer::decode::{DecodeSettings, NvdecGpu, Sampler, frame_queue, packet_queue, spawn};
 use kvs_infer::media::{
     CameraId, Codec, Decoded, Demuxed, FragmentEnd, IdleQuery, KeyframeVerdict, Mode, ModeCell, Packet,
     QuietAnswer, SamplerState,
@@ -15,7 +15,7 @@ use super::open_gop::open_end;
 
 /// An item that the decode thread returned; times are ms since the start of the clip.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+pub(crate) enum Seen {
     Asked(i64),
     Judged(i64, bool),
     Frame(i64),
@@ -27,7 +27,7 @@ use Seen::{Asked, End, Frame, Judged, Woke};
 const GOP_MS: i64 = 400;
 
 /// Returns a clip of 2 s whose fragments have one GOP of 10 frames each, and whether they refer to one another.
-fn clips() -> [(&'static str, Clip, bool); 4] {
+pub(crate) fn clips() -> [(&'static str, Clip, bool); 4] {
     let make =
         |codec, arguments: &str| Clip::make("size=320x240:rate=25:duration=2", codec, arguments, "yuv420p");
     let x265 = "-pix_fmt yuv420p -c:v libx265 -preset ultrafast -tag:v hvc1 -x265-params log-level=none:keyint=10:min-keyint=10:scenecut=0";
@@ -44,21 +44,30 @@ fn fragment_items(fragment: Vec<Packet>, is_open: bool) -> Vec<Demuxed> {
     fragment.into_iter().map(Demuxed::Packet).chain([Demuxed::FragmentEnd(end)]).collect()
 }
 
-fn items(clip: &Clip, is_open: bool) -> Vec<Demuxed> {
+pub(crate) fn items(clip: &Clip, is_open: bool) -> Vec<Demuxed> {
     clip.fragments().into_iter().flat_map(|fragment| fragment_items(fragment, is_open)).collect()
 }
 
-fn idle_settings() -> DecodeSettings {
+fn idle_settings(gpu: Option<Arc<NvdecGpu>>) -> DecodeSettings {
     let sampler = Sampler::new(Some(5.0), SamplerState::default());
-    DecodeSettings { sampler, masks: None, max_pixels: u32::MAX, decodes_idly: true }
+    DecodeSettings { sampler, masks: None, max_pixels: u32::MAX, decodes_idly: true, gpu }
 }
 
 /// Sends `items` through a decode thread at 5 frames/s; `verdicts` are those on the keyframes of the fragments.
 async fn decode_idly(items: Vec<Demuxed>, verdicts: &[KeyframeVerdict]) -> Vec<Seen> {
+    decode_idly_by(None, items, verdicts).await
+}
+
+/// Does the same with this GPU.
+pub(crate) async fn decode_idly_by(
+    gpu: Option<Arc<NvdecGpu>>,
+    items: Vec<Demuxed>,
+    verdicts: &[KeyframeVerdict],
+) -> Vec<Seen> {
     let camera = CameraStatus::alone(&CameraId::new("gate"));
     let (input, packets) = packet_queue(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::CatchUp)));
-    let thread = spawn(camera, idle_settings(), packets, output).expect("a thread");
+    let thread = spawn(camera, idle_settings(gpu), packets, output).expect("a thread");
     let feeding = tokio::spawn(async move {
         for item in items {
             input.send(item).await.expect("the thread runs");
@@ -226,7 +235,7 @@ async fn what_is_retained_is_decoded_when_no_more_footage_comes() {
     let camera = CameraStatus::alone(&CameraId::new("gate"));
     let (input, packets) = packet_queue(64);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::Live)));
-    let thread = spawn(camera.clone(), idle_settings(), packets, output).expect("a thread");
+    let thread = spawn(camera.clone(), idle_settings(None), packets, output).expect("a thread");
     for item in fragment_items(clip.fragments()[0].clone(), false) {
         input.send(item).await.expect("the thread runs");
     }

@@ -7,10 +7,10 @@
 )]
 
 mod captures;
-mod clip;
+pub(crate) mod clip;
 mod damage;
 mod frames;
-mod idle;
+pub(crate) mod idle;
 mod open_gop;
 mod skipped;
 mod worker;
@@ -21,7 +21,7 @@ use kvs_infer::decode::{DecodeError, Decoder, Sampler};
 use kvs_infer::media::{CameraId, Decoded, FragmentEnd, Frame, Packet, Position, SamplerState};
 use kvs_infer::status::CameraStatus;
 
-fn decoder() -> Decoder {
+pub(crate) fn decoder() -> Decoder {
     sampling(None)
 }
 
@@ -34,13 +34,13 @@ fn sampling(fps: Option<f64>) -> Decoder {
 }
 
 /// Returns the end of a fragment to which no later one refers.
-fn end_of(fragment: &[Packet]) -> FragmentEnd {
+pub(crate) fn end_of(fragment: &[Packet]) -> FragmentEnd {
     let fragment = Arc::clone(&fragment[0].fragment);
     let position = Position::after(&fragment);
     FragmentEnd { fragment, position, behind_ms: Some(0), caught_up: true }
 }
 
-fn frames_of(decoded: Vec<Decoded>) -> Vec<Arc<Frame>> {
+pub(crate) fn frames_of(decoded: Vec<Decoded>) -> Vec<Arc<Frame>> {
     let frame = |item| match item {
         Decoded::Frame(frame) => Some(frame),
         Decoded::FragmentEnd { .. } | Decoded::IdleQuery(_) | Decoded::Discontinuity => None,
@@ -49,7 +49,7 @@ fn frames_of(decoded: Vec<Decoded>) -> Vec<Arc<Frame>> {
 }
 
 /// Decodes `fragment` and its end; returns the frames and the errors.
-fn decode(decoder: &mut Decoder, fragment: Vec<Packet>) -> (Vec<Arc<Frame>>, Vec<DecodeError>) {
+pub(crate) fn decode(decoder: &mut Decoder, fragment: Vec<Packet>) -> (Vec<Arc<Frame>>, Vec<DecodeError>) {
     let (mut decoded, mut errors) = (Vec::new(), Vec::new());
     let end = end_of(&fragment);
     for packet in fragment {

@@ -26,7 +26,8 @@ fn start(fps: f64, mode: Mode) -> (PacketSender, FrameReceiver, std::thread::Joi
     let (input, packets) = packet_queue(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
     let sampler = Sampler::new(Some(fps), SamplerState::default());
-    let settings = DecodeSettings { sampler, masks: None, max_pixels: u32::MAX, decodes_idly: false };
+    let settings =
+        DecodeSettings { sampler, masks: None, max_pixels: u32::MAX, decodes_idly: false, gpu: None };
     (input, frames, spawn(camera, settings, packets, output).expect("a thread"))
 }
 
@@ -148,7 +149,8 @@ async fn a_camera_whose_pictures_are_too_large_says_so_until_they_are_not() {
     let (input, packets) = packet_queue(64);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::CatchUp)));
     let sampler = Sampler::new(Some(1.0), SamplerState::default());
-    let settings = DecodeSettings { sampler, masks: None, max_pixels: 320 * 180, decodes_idly: false };
+    let settings =
+        DecodeSettings { sampler, masks: None, max_pixels: 320 * 180, decodes_idly: false, gpu: None };
     let thread = spawn(camera.clone(), settings, packets, output).expect("a thread");
     for item in items(&clip("640x360")) {
         input.send(item).await.expect("the thread runs");

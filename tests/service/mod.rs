@@ -29,5 +29,5 @@ mod pixels;
 mod refusals;
 mod reload;
 mod secrets;
-mod stop;
+pub(crate) mod stop;
 mod takeover;

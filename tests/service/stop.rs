@@ -37,13 +37,13 @@ async fn sigterm_delivers_what_is_in_flight_and_is_not_ready_meanwhile() {
 }
 
 /// Holds every connection to a server until it is opened.
-pub(super) struct Gate {
-    pub(super) url: String,
+pub(crate) struct Gate {
+    pub(crate) url: String,
     open: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Gate {
-    pub(super) fn before(server: SocketAddr) -> Self {
+    pub(crate) fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let open = Arc::new((Mutex::new(false), Condvar::new()));
@@ -57,7 +57,7 @@ impl Gate {
         Self { url, open }
     }
 
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.open.0.lock().unwrap() = true;
         self.open.1.notify_all();
     }

@@ -284,4 +284,9 @@ MUTATIONS = [
         service.the_image_is_as_the_tasks_want,
         lambda f: setattr(f, "dockerfile", without(f.dockerfile, "USER 10001:10001")),
     ),
+    Mutation(
+        "the image gets no libnvcuvid",
+        service.the_image_is_as_the_tasks_want,
+        lambda f: setattr(f, "dockerfile", f.dockerfile.replace("compute,utility,video", "compute,utility")),
+    ),
 ]

@@ -195,6 +195,8 @@ def the_image_is_as_the_tasks_want(files: Files) -> list[str]:
         "KVS_INFER_CACHE=/app/.cache": "the cache",
         "ARG VARIANT=gpu": "the variant of a plain docker build",
         'ENTRYPOINT ["tini", "--", "kvs-infer"]': "the program",
+        "--enable-ffnvcodec --enable-nvdec --enable-hwaccel=h264_nvdec,hevc_nvdec": "FFmpeg's NVDEC",
+        "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video": "the driver's parts, with those that decode",
     }
     return [f"Dockerfile: {what} is not `{line}`" for line, what in wanted.items() if line not in files.dockerfile]
 

@@ -75,6 +75,7 @@ impl<'a> SettingsBuilder<'a> {
             max_behind: Duration::from_secs(raw.service.max_behind_seconds.into()),
             model_load: Duration::from_secs(raw.service.model_load_seconds.into()),
             device,
+            decode: raw.decode,
             log_level: raw.log_level,
             log_format: raw.log_format,
             emf_service: raw.metrics.emf.then(|| raw.metrics.service.clone()),

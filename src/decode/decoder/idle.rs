@@ -1,14 +1,16 @@
 //! The parts of the decoder that idle decode needs: keyframes alone, and a new beginning at one of them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use ffmpeg_next::frame::Video;
-use h26x::filter_for_decoder;
+use h26x::{PictureRole, filter_for_decoder};
 
 use super::super::current_fragment::LearnedFootage;
 use super::super::error::DecodeError;
+use super::super::picture::DecodedPicture;
 use super::super::reorder::PacketOrigin;
-use super::super::track_decoder::{decode_alone, reopen_decoder};
+use super::super::track_decoder::decode_alone;
 use super::Decoder;
 use crate::base::return_free_memory;
 use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, QuietSizes};
@@ -24,9 +26,13 @@ impl Decoder {
     pub fn decode_keyframe(&mut self, packet: &Packet) -> Result<Arc<Frame>, DecodeError> {
         // Nothing is held, so nothing comes out.
         let mut none = Vec::new();
-        self.follow_track(&packet.track, &mut none)?;
+        self.follow_track(packet, &mut none)?;
         self.follow_size(packet, &mut none)?;
-        self.flush();
+        if self.needs_no_flush(packet) {
+            self.forget()
+        } else {
+            self.flush()
+        }
         let picture = self.decode_unit_alone(packet)?;
         let origin = PacketOrigin {
             number: 0,
@@ -36,9 +42,17 @@ impl Decoder {
             arrived: packet.arrived,
             primes: false,
         };
-        let frame = self.make_frame(picture, origin)?;
+        let frame = self.make_frame(DecodedPicture::Ffmpeg(picture), origin)?;
         FrameDecoded { camera: &self.camera }.emit();
         Ok(frame)
+    }
+
+    /// Returns true if a keyframe of NVDEC's needs no flush before and after it: it refers to nothing, and nothing is held back.
+    ///
+    /// Behind a flush, FFmpeg opens NVDEC's decoder of H.264 again, which takes longer than to decode a picture.
+    fn needs_no_flush(&self, keyframe: &Packet) -> bool {
+        let holds_nothing = self.opened.as_ref().is_some_and(|decoder| !decoder.has_b_frames());
+        self.choice.stream().is_some() && holds_nothing && keyframe.role() == PictureRole::Closed
     }
 
     /// Decodes the access unit without any other; returns its picture.
@@ -50,12 +64,20 @@ impl Decoder {
             index: *index,
             reason,
         };
+        let drains = !self.needs_no_flush(packet);
         let Some(decoder) = &mut self.opened else {
             return Err(fault("its track cannot be decoded".to_owned()));
         };
         let filtered = filter_for_decoder(track.codec, &track.codec_private, unit);
-        let picture = decode_alone(decoder, &filtered).map_err(fault);
-        decoder.flush();
+        let (picture, is_drained) = decode_alone(decoder, &filtered, drains);
+        let picture = picture.map_err(fault);
+        if is_drained || picture.is_err() {
+            decoder.flush();
+        }
+        match &picture {
+            Ok(picture) => self.choice.follow_frame(picture, Instant::now()),
+            Err(_) => self.choice.count_failure(),
+        }
         picture
     }
 
@@ -64,14 +86,11 @@ impl Decoder {
     /// # Errors
     /// FFmpeg cannot open the decoder again; it is opened with the next packet.
     pub fn release_buffers(&mut self) -> Result<(), DecodeError> {
+        self.choice.become_idle(self.longest_gop_ms(), Instant::now());
         let Some(track) = self.track.clone().filter(|_| self.limit.is_self_contained()) else {
             return Ok(());
         };
-        let Some(before) = self.opened.take() else { return Ok(()) };
-        // Unset until it is open, so that an error is not the end.
-        self.track = None;
-        self.opened = Some(reopen_decoder(self.camera.id(), before, &track, &self.limit)?);
-        self.track = Some(track);
+        self.reopen(&track)?;
         return_free_memory();
         Ok(())
     }

@@ -42,17 +42,20 @@ export function cardFigures() {
   return { list, show };
 }
 
+const DECODERS = { nvdec: "GPU (NVDEC)", cpu: "CPU" };
+
 /** All figures: name, value, and whether the value needs the whole width. */
 export function detailsOf(camera) {
   const size = camera.width_px === null ? "–" : `${camera.width_px} × ${camera.height_px}`;
   const rows = [
-    ["Stream", camera.stream], ["Picture", size], ["Inferences/s", camera.fps.toFixed(1)],
+    ["Stream", camera.stream], ["Picture", size], ["Decoder", camera.decoder ? DECODERS[camera.decoder] : "–"], ["Inferences/s", camera.fps.toFixed(1)],
     ["Behind live", span(camera.behind_ms)], ["Frames read", count(camera.frames.read)],
     ["Decoded", count(camera.frames.decoded)], ["Sampled", count(camera.frames.sampled)],
     ["Inferred", count(camera.frames.inferred)], ["Dropped", reasonsText(reasonsOf(camera)) || "0"],
     ["Events", count(camera.events)], ["Fragments", count(camera.fragments)],
     ["Reconnects", count(camera.reconnects)], ["Footage skipped", camera.skipped_ms ? span(camera.skipped_ms) : "none"],
   ];
+  if (camera.decoder_note) rows.push(["Not by NVDEC", camera.decoder_note, true]);
   if (camera.last_error) rows.push([camera.error ? "Error" : "Last error", camera.last_error, true]);
   return rows;
 }

@@ -62,6 +62,8 @@ pub struct RawConfig {
     /// without fallback) or `cuda:N`.
     #[schemars(regex(pattern = r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$"), extend("x-remedy" = "write auto, cpu, cuda or cuda:N"))]
     pub device: String,
+    /// The device that decodes the cameras.
+    pub decode: DecodeDevice,
     /// The log level. `LOG_LEVEL` takes precedence.
     pub log_level: LogLevel,
     /// The log format; absent: text on a terminal, else JSON.
@@ -85,6 +87,7 @@ impl Default for RawConfig {
             clips: ClipsSection::default(),
             models: BTreeMap::new(),
             device: "auto".to_owned(),
+            decode: DecodeDevice::default(),
             log_level: LogLevel::default(),
             log_format: None,
             metrics: MetricsSection::default(),
@@ -191,6 +194,20 @@ impl Default for MetricsSection {
     fn default() -> Self {
         Self { emf: false, service: "kvs-infer".to_owned() }
     }
+}
+
+/// The device that decodes cameras.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DecodeDevice {
+    /// The GPU of the camera's models by its NVDEC, if they run on one and NVDEC works; else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU of the camera's models, or the first one, by its NVDEC; an error at the start if it does not work. Cameras that NVDEC
+    /// cannot decode, or has no capacity for, are decoded on the CPU.
+    Cuda,
 }
 
 /// The log level.
