@@ -5,6 +5,7 @@
 
 mod cameras;
 mod clips;
+mod gpu_loss;
 mod gpu_retry;
 pub(crate) mod live_check;
 mod loaded_model;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
 use clips::{clip_library, find_incident};
+use gpu_loss::report_gpu_loss;
 use live_check::SelfCheck;
 pub(crate) use models::{ModelSet, ModelSpeed};
 use pool::MAX_REQUESTS;
@@ -49,7 +51,7 @@ use crate::decode::GpuDecoders;
 use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
-use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
+use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec, proved_context};
 use crate::history::{HistorySpec, IncidentHistory, StoredClips};
 use crate::http::{AccessToken, ClipSources, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
@@ -348,11 +350,11 @@ async fn open_gpus(
     board: &StatusBoard,
 ) -> Result<GpuDecoders, ServiceError> {
     let board = board.clone();
-    let gpus = GpuDecoders::new(settings.decode, move |reason| {
-        board.fail(format!(
-            "{reason}; the service stops and ends with exit code 70, and what is not delivered by then stays in the outbox"
-        ));
-    });
+    let failing = board.clone();
+    let on_loss = move |reason: String| report_gpu_loss(&failing, &reason);
+    let gpus = GpuDecoders::new(settings.decode, proved_context, on_loss);
+    let shown = gpus.clone();
+    board.add_notice(move || shown.fault());
     let entries: Vec<_> = settings.cameras.iter().flat_map(|camera| models.entries_of(camera)).collect();
     let of_models = gpu_of(entries.iter().map(|entry| &entry.detector));
     let opening = gpus.clone();
@@ -465,7 +467,7 @@ async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<EventO
 fn live_picture() -> Encode {
     let spec = SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 80 };
     Arc::new(move |frame, labels, width_px| {
-        let drawn = render::annotate(&frame.surface, labels, width_px);
+        let drawn = render::annotate(&frame.surface, labels, width_px)?;
         Ok(render::encode(&drawn, spec)?.into())
     })
 }

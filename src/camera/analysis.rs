@@ -13,9 +13,9 @@ use crate::checkpoint::{Checkpoint, FramePosition};
 use crate::decide::{self, DecidedEvent, FrameFacts, Inference, Sighting};
 use crate::decode::FrameReceiver;
 use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
-use crate::detect::{DetectError, MotionRules, SceneObject};
+use crate::detect::{DetectError, MotionRules, SceneObject, SceneView};
 use crate::media::{
-    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState, Surface,
+    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState,
     fragment_order,
 };
 use crate::render::Label;
@@ -180,8 +180,8 @@ impl AnalysisTask {
     /// Returns true if the motion gate leaves the frame out.
     fn is_still(&mut self, frame: &Frame) -> bool {
         let Some(rules) = self.motion else { return false };
-        let Surface::Host(picture) = &frame.surface;
-        let passes = self.checkpoint.motion.needs_inference(rules, &picture.view(), frame.media);
+        let scene = SceneView::of(&frame.surface);
+        let passes = self.checkpoint.motion.needs_inference(rules, scene, frame.media);
         if !passes {
             FrameSkipped { camera: &self.status }.emit();
         }
@@ -210,7 +210,8 @@ impl AnalysisTask {
     fn decide(&mut self, frame: &Arc<Frame>, detections: &[EntryDetections]) -> DecidedFrame {
         let models = Arc::clone(&self.models);
         let inferences = models.decide_inputs(detections);
-        let facts = FrameFacts::of(frame, &self.stream);
+        let needs_picture = inferences.iter().any(|inference| !inference.detections.is_empty());
+        let facts = FrameFacts::of(frame, &self.stream, needs_picture);
         let outcome = decide::decide(&mut self.checkpoint.decide, &facts, &inferences);
         let boxes = inferences.iter().map(|inference| inference.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::{EntryModels, EntryOcr};
 use crate::decide::Inference;
 use crate::detect::{DetectError, Detector, FrameDetections, ModelInfo};
-use crate::media::{Detection, Frame};
+use crate::media::{Detection, Frame, Surface};
 use crate::status::CameraStatus;
 use crate::telemetry::camera::InferenceResult;
 
@@ -54,6 +54,9 @@ impl FrameModels {
         let reads =
             by_entry.into_iter().map(|(entry, detections)| self.entries[entry].read_text(frame, detections));
         let by_entry = join_all(reads).await;
+        if by_entry.iter().flatten().any(|inference| !inference.detections.is_empty()) {
+            bring_to_host(frame).await;
+        }
         let failed = by_entry.iter().find_map(|detections| detections.as_ref().err());
         let error = failed.map(|error| error as &dyn std::error::Error);
         InferenceResult { camera: &self.status, error }.emit();
@@ -64,6 +67,15 @@ impl FrameModels {
     pub(super) fn decide_inputs<'a>(&'a self, detections: &'a [EntryDetections]) -> Vec<Inference<'a>> {
         let by_entry = self.entries.iter().zip(detections);
         by_entry.filter_map(|(entry, detections)| entry.decide_input(detections)).collect()
+    }
+}
+
+/// Copies a picture that is on a GPU to host memory, where decide reads the appearance of its objects without waiting for the GPU.
+async fn bring_to_host(frame: &Arc<Frame>) {
+    if matches!(frame.surface, Surface::Cuda(_)) {
+        let frame = Arc::clone(frame);
+        // A failure is that of each later view. The next inference reports it, since the GPU is lost then.
+        let _copied = tokio::task::spawn_blocking(move || frame.surface.view().map(drop)).await;
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use super::analysis::AnalysisTask;
 use super::analysis_end::AnalysisEnd;
 use crate::delivery::OfferError;
-use crate::detect::MotionRules;
+use crate::detect::{MotionRules, SceneView};
 use crate::media::{
     Fragment, FragmentEnd, Frame, IdleQuery, IdleRecord, KeyframeRecord, KeyframeVerdict, MediaMs, OpenWake,
-    QuietAnswer, Surface, fragment_order,
+    QuietAnswer, fragment_order,
 };
 use crate::telemetry::camera::FrameSkipped;
 
@@ -135,7 +135,6 @@ impl AnalysisTask {
         let Some(rules) = self.motion.map(|rules| with_nearest_keyframe(rules, gop_ms)) else {
             return Examined::Moved;
         };
-        let Surface::Host(picture) = &frame.surface;
         let is_restless = self.idle().is_restless(frame.media);
         let motion = &mut self.checkpoint.motion;
         if self.checkpoint.seen.as_ref().is_some_and(|seen| seen.covers(frame)) {
@@ -143,11 +142,12 @@ impl AnalysisTask {
         } else if !is_restless && !motion.is_quiet(frame.media) {
             Examined::Moved
         } else {
-            let changed = motion.is_changed(rules, &picture.view(), frame.media);
+            let scene = SceneView::of(&frame.surface);
+            let changed = motion.is_changed(rules, &scene, frame.media);
             if changed && !is_restless {
                 Examined::Moved
             } else if changed || motion.is_due(rules, frame.media) {
-                motion.infer_idly(&picture.view(), frame.media);
+                motion.infer_idly(scene, frame.media);
                 Examined::Due
             } else {
                 Examined::Unchanged

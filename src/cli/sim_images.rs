@@ -104,7 +104,7 @@ fn encode(surface: &Surface, format: ImageFormat) -> Option<Vec<u8>> {
         }
         ImageFormat::Png { size } => (size, SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 100 }),
     };
-    let picture = render::resized(surface, size_px(size, surface.size_px()));
+    let picture = render::resized(surface, size_px(size, surface.size_px())).ok()?;
     render::encode(&picture, spec).ok()
 }
 

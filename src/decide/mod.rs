@@ -68,9 +68,10 @@ pub struct FrameFacts<'a> {
 }
 
 impl<'a> FrameFacts<'a> {
-    /// Returns the properties of a frame of `stream`.
+    /// Returns the properties of a frame of `stream`, with its pixels if `needs_picture`: they may be on a GPU, which takes time to
+    /// copy them.
     #[must_use]
-    pub fn of(frame: &'a Frame, stream: &'a str) -> Self {
+    pub fn of(frame: &'a Frame, stream: &'a str, needs_picture: bool) -> Self {
         Self {
             camera: &frame.camera,
             stream,
@@ -78,7 +79,8 @@ impl<'a> FrameFacts<'a> {
             index: frame.index,
             media: frame.media,
             size_px: frame.surface.size_px(),
-            picture: frame.surface.view(),
+            // A GPU that fails here fails the next inference as well, which reports it.
+            picture: needs_picture.then(|| frame.surface.view().ok()).flatten(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use ffmpeg_next::codec::{self, Context};
 use ffmpeg_next::{decoder, ffi};
 
-use super::nvdec::HardwareDevice;
+use super::hw_device::HardwareDevice;
 use crate::media::{Codec, VideoTrack};
 
 /// The largest picture of level 6.2 of H.264 and H.265, px: the limit on the memory that a hostile header can request.

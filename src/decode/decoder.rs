@@ -19,7 +19,7 @@ use super::reference_tracker::ReferenceTracker;
 use super::reorder::{PacketOrigin, ReorderBuffer};
 use super::sampler::Sampler;
 use super::track_decoder::{NEEDS_PACKETS, PictureLimit, open_decoder, send_unit, stated_size_px};
-use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, Surface, VideoTrack};
+use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, VideoTrack};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{
     DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped, SkipReason, UnitsSkipped,
@@ -102,6 +102,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]; `out` may contain frames nevertheless, and the next packet may be pushed.
     pub fn push(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         self.decode(packet, false, out)
     }
 
@@ -112,6 +113,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]; the next packet may be pushed.
     pub fn prime(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         self.decode(packet, true, out)
     }
 
@@ -122,6 +124,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]; the fragment is ended nevertheless.
     pub fn end_fragment(&mut self, end: FragmentEnd, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         let primes_next = end.position.primer.is_some();
         if let Some(current) = &mut self.current {
             current.primes_next = primes_next;
@@ -146,6 +149,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`].
     pub fn pause(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         // The flush of the drain discards the kept packets, which a resume needs.
         let kept = std::mem::take(&mut self.kept);
         let drained = self.drain(out);
@@ -158,6 +162,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]; the decoder is ready for the next keyframe nevertheless.
     pub fn handle_discontinuity(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         let before = out.len();
         let drained = if self.ends.is_empty() { Ok(()) } else { self.drain(out) };
         // Frames after the last end are of the broken fragment, which is read again as a whole.
@@ -176,6 +181,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]; the next packet may be pushed nevertheless.
     pub fn skip_to_keyframe(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         let drained = self.drain(out);
         self.flush();
         drained
@@ -492,10 +498,9 @@ impl Decoder {
     ) -> Result<Arc<Frame>, DecodeError> {
         let PacketOrigin { fragment, index, media, arrived, .. } = origin;
         let camera = self.camera.id().clone();
-        match self.pictures.make(picture, self.choice.stream()) {
-            Ok(picture) => {
+        match self.pictures.make(picture, self.choice.copier()) {
+            Ok(surface) => {
                 FrameSampled { camera: &self.camera }.emit();
-                let surface = Surface::Host(picture);
                 Ok(Arc::new(Frame { camera, fragment, index, media, arrived, surface }))
             }
             Err(error) => {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::media::HostPicture;
+use crate::media::{Color, HostPicture};
 
 /// The masked regions of a camera.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,8 +51,8 @@ impl MaskPainter {
         let raster = self.raster_for((picture.view().width_px, picture.view().height_px));
         // The decoder may use its own picture as a reference, so it must not be changed.
         let mut painted = picture.copy();
-        // Black is 0 in full range and 16 in limited range (BT.601, BT.709); neutral chroma is 128 in both.
-        let black = if picture.view().color.full_range { 0 } else { 16 };
+        let black = black_luma(picture.view().color);
+        // Neutral chroma is 128 in both ranges.
         let spans = [(&raster.luma, black), (&raster.chroma, 128), (&raster.chroma, 128)];
         for ((plane, stride), (spans, value)) in painted.planes_mut().into_iter().zip(spans) {
             fill(plane, stride, spans, value);
@@ -79,6 +79,11 @@ impl MaskPainter {
         };
         &self.raster.insert(raster).1
     }
+}
+
+/// Returns the luma of black: 0 in full range, 16 in limited range (BT.601, BT.709).
+pub(super) fn black_luma(color: Color) -> u8 {
+    if color.full_range { 0 } else { 16 }
 }
 
 /// A row or column of a picture, whose sides are `u32`.
@@ -213,7 +218,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::media::{Color, Matrix};
+    use crate::media::Matrix;
 
     fn covered(polygon: &[(f32, f32)], size_px: (u32, u32)) -> SampleGrid {
         let mut cells = SampleGrid::new(size_px.0 as usize, size_px.1 as usize);

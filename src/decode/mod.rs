@@ -25,7 +25,7 @@
 //! **A frame that is not sampled costs only its decoding.** The [`Sampler`] decides before anything is copied or
 //! converted.
 //!
-//! **Masks are black before any other stage gets the picture.** They are painted into a copy ([`MaskPainter`]), since
+//! **Masks are black before any other stage gets the picture.** They are painted into a copy ([`MaskPainter`], or a kernel), since
 //! the decoder may use its own picture as a reference. Detection, the motion gate, snapshots and the live picture get
 //! the copy.
 //!
@@ -33,13 +33,14 @@
 //! against the parameter sets before decoding, and by FFmpeg, with room for the padding of coded pictures.
 //!
 //! **NVDEC**, the decoder of NVIDIA's GPUs, takes the place of FFmpeg's own where the configuration and the GPU allow it. Its frames
-//! are copied to host memory, so no other stage knows of it. See the module `nvdec`.
+//! stay on the GPU until another stage reads them in host memory. See the module `nvdec`.
 
 mod avcodec;
 mod current_fragment;
 mod decoder;
 mod error;
 mod frame_queue;
+mod hw_device;
 mod idle;
 mod idle_worker;
 mod mask;

@@ -1,13 +1,14 @@
-//! Makes pictures in host memory from FFmpeg's frames: without a copy if possible, else copied or converted.
+//! Makes pictures of FFmpeg's frames: without a copy if possible, else copied or converted.
 
 use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
 use ffmpeg_next::software::scaling;
 
+use super::hw_device::is_on_gpu;
 use super::mask::{MaskPainter, Masks};
-use super::nvdec::{CudaStream, GpuCopy, GpuCopyError, copy_from_gpu, is_on_gpu};
-use crate::media::{Color, HostPicture, Matrix};
+use super::nvdec::{GpuCopy, GpuCopyError, SurfaceCopier};
+use crate::media::{Color, CudaPicture, HostPicture, Matrix, Surface};
 
 /// The height from which a picture without a stated matrix counts as BT.709, px.
 const HD_HEIGHT_PX: u32 = 720;
@@ -16,8 +17,10 @@ const HD_HEIGHT_PX: u32 = 720;
 pub(super) enum DecodedPicture {
     /// FFmpeg's frame, in host memory or in a surface of NVDEC's.
     Ffmpeg(Video),
-    /// A copy from the GPU, without masks.
+    /// A copy in host memory from the GPU, without masks.
     Copied(HostPicture),
+    /// A copy on the GPU, with masks.
+    OnGpu(CudaPicture),
     /// A copy from the GPU that failed, with the reason.
     Failed(FramePictureError),
     /// None: the frame was on the GPU, and the sampler will not pick it.
@@ -61,55 +64,53 @@ impl PictureMaker {
     pub(super) fn make(
         &mut self,
         picture: DecodedPicture,
-        stream: Option<&CudaStream>,
-    ) -> Result<HostPicture, FramePictureError> {
-        let picture = match picture {
-            DecodedPicture::Ffmpeg(frame) => self.in_host_memory(frame, stream)?,
+        copier: Option<&mut SurfaceCopier>,
+    ) -> Result<Surface, FramePictureError> {
+        let picture = match self.free_surface(picture, copier, true) {
+            DecodedPicture::Ffmpeg(frame) => {
+                let color = color_of(&frame);
+                self.convert(frame, color)?
+            }
             DecodedPicture::Copied(picture) => picture,
+            DecodedPicture::OnGpu(picture) => return Ok(Surface::Cuda(picture)),
             DecodedPicture::Failed(error) => return Err(error),
             DecodedPicture::Unneeded => return Err(FramePictureError::NotCopied),
         };
-        Ok(match &mut self.masks {
+        Ok(Surface::Host(match &mut self.masks {
             Some(masks) => masks.paint(&picture),
             None => picture,
-        })
+        }))
     }
 
     /// Takes the picture out of NVDEC's surfaces, if it is in one; without a copy if it is not needed.
     pub(super) fn free_surface(
         &mut self,
         picture: DecodedPicture,
-        stream: Option<&CudaStream>,
+        copier: Option<&mut SurfaceCopier>,
         is_needed: bool,
     ) -> DecodedPicture {
         match picture {
-            DecodedPicture::Ffmpeg(frame) if is_on_gpu(&frame) => {
-                if !is_needed {
-                    return DecodedPicture::Unneeded;
+            DecodedPicture::Ffmpeg(frame) if is_on_gpu(&frame) => match copier {
+                Some(copier) if is_needed => {
+                    self.copied(&frame, copier).unwrap_or_else(DecodedPicture::Failed)
                 }
-                match self.in_host_memory(frame, stream) {
-                    Ok(copied) => DecodedPicture::Copied(copied),
-                    Err(error) => DecodedPicture::Failed(error),
-                }
-            }
+                _ => DecodedPicture::Unneeded,
+            },
             other => other,
         }
     }
 
-    fn in_host_memory(
+    fn copied(
         &mut self,
-        frame: Video,
-        stream: Option<&CudaStream>,
-    ) -> Result<HostPicture, FramePictureError> {
-        let color = color_of(&frame);
-        if !is_on_gpu(&frame) {
-            return Ok(self.convert(frame, color)?);
-        }
-        let stream = stream.ok_or(FramePictureError::NotCopied)?;
-        match copy_from_gpu(&frame, stream, color)? {
-            GpuCopy::Picture(picture) => Ok(picture),
-            GpuCopy::TenBit(planar) => Ok(self.convert(planar, color)?),
-        }
+        frame: &Video,
+        copier: &mut SurfaceCopier,
+    ) -> Result<DecodedPicture, FramePictureError> {
+        let color = color_of(frame);
+        Ok(match copier.copy(frame, color, self.masks.as_mut())? {
+            GpuCopy::OnGpu(picture) => DecodedPicture::OnGpu(picture),
+            GpuCopy::Host(picture) => DecodedPicture::Copied(picture),
+            GpuCopy::TenBit(planar) => DecodedPicture::Copied(self.convert(planar, color)?),
+        })
     }
 
     fn convert(&mut self, frame: Video, color: Color) -> Result<HostPicture, ffmpeg_next::Error> {

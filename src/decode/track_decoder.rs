@@ -4,7 +4,7 @@ use ffmpeg_next::frame::Video;
 
 use super::avcodec;
 use super::error::DecodeError;
-use super::nvdec::HardwareDevice;
+use super::hw_device::HardwareDevice;
 use crate::media::{CameraId, Packet, VideoTrack};
 
 /// The largest access unit that is decoded. Source: Kinesis Video Streams quotas (a fragment has 50 MB at most).

@@ -1,5 +1,6 @@
 //! A loaded detector and its steps: letterbox, inference, decoding of boxes, suppression.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use super::cuda::{DevicePath, ProvedGpu};
 use super::error::{DetectError, ModelFault};
 use super::identify::{LayoutEvidence, LayoutSource, identify};
 use super::inference_path::{HostPath, InferencePath};
+use super::inference_proof::{ProofOutput, compare, is_comparable, proof_outputs};
 use super::layout::Head;
 use super::letterbox::Letterbox;
 use super::model::{InputShape, ModelInfo, read_input};
@@ -69,11 +71,14 @@ impl Engine {
         slots: impl Fn(&InputShape, Device) -> usize,
     ) -> Result<Self, DetectError> {
         let Device::Cuda(index) = candidate.device() else { return Self::on_host(candidate, &slots) };
+        // Made once CUDA works: on a host without a GPU it would be for nothing.
+        let cpu = LazyCell::new(|| CpuReference::of(candidate));
         let mut reasons = Vec::new();
         match ProvedGpu::open(index) {
             Ok(gpu) => {
                 for (graphs, level) in [(true, GpuLevel::Graphs), (false, GpuLevel::Painting)] {
-                    match Self::on_gpu(candidate, &gpu, graphs, &slots) {
+                    let loaded = Self::on_gpu(candidate, &gpu, graphs, &slots);
+                    match loaded.and_then(|engine| cpu.prove(engine, candidate)) {
                         Ok(engine) => return Ok(engine.at_level(level, &reasons)),
                         Err(error) => reasons.push(level_fault(error)?),
                     }
@@ -81,7 +86,10 @@ impl Engine {
             }
             Err(reason) => reasons.push(reason),
         }
-        Ok(Self::on_host(candidate, &slots)?.at_level(GpuLevel::Inference, &reasons))
+        let loaded = Self::on_host(candidate, &slots)?;
+        let engine = cpu.prove(loaded, candidate);
+        // Nothing is left of the GPU's work.
+        Ok(engine.map_err(|error| differs_on_cuda(error, index))?.at_level(GpuLevel::Inference, &reasons))
     }
 
     /// Loads the model with its input in host memory.
@@ -141,8 +149,14 @@ impl Engine {
             GpuLevel::Painting | GpuLevel::Graphs => "there are no CUDA graphs",
         };
         self.info.engine.gpu = Some(level);
-        self.info.engine.note = (!reasons.is_empty()).then(|| format!("{missing}: {}", reasons.join("; ")));
+        let lower = (!reasons.is_empty()).then(|| format!("{missing}: {}", reasons.join("; ")));
+        self.info.engine.note = lower.or(self.info.engine.note);
         self
+    }
+
+    /// Returns the outputs for the built-in picture.
+    fn proof_outputs(&mut self) -> Result<Vec<ProofOutput>, String> {
+        proof_outputs(&mut self.path, self.limit.sizes().slots(1))
     }
 
     pub(super) fn info(&self) -> &ModelInfo {
@@ -249,13 +263,67 @@ impl Engine {
     }
 }
 
+/// The outputs of a model on the CPU for the built-in picture.
+enum CpuReference {
+    Outputs(Vec<ProofOutput>),
+    /// Those of its layout cannot be compared.
+    Incomparable,
+    /// The model does not run on the CPU, for this reason.
+    None(String),
+}
+
+impl CpuReference {
+    /// Loads the model on the CPU for one inference.
+    fn of(candidate: &LoadCandidate<'_>) -> Self {
+        let of_cpu = Engine::on_host(&candidate.on_cpu(), &|_, _| 1).map_err(|error| error.to_string());
+        match of_cpu {
+            Ok(engine) if !is_comparable(engine.head.layout) => Self::Incomparable,
+            Ok(mut engine) => engine.proof_outputs().map_or_else(Self::None, Self::Outputs),
+            Err(reason) => Self::None(reason),
+        }
+    }
+
+    /// Returns the engine, whose outputs on a GPU are those of the CPU.
+    ///
+    /// # Errors
+    /// [`ModelFault::Differs`], or the inference failed.
+    fn prove(&self, mut engine: Engine, candidate: &LoadCandidate<'_>) -> Result<Engine, DetectError> {
+        match self {
+            Self::Outputs(expected) => {
+                let outputs = engine.proof_outputs();
+                let outputs = outputs.map_err(|reason| candidate.faulty(ModelFault::WarmUp(reason)))?;
+                let compared = compare(&outputs, expected);
+                compared.map_err(|difference| candidate.faulty(ModelFault::Differs(difference)))?;
+            }
+            Self::Incomparable => {}
+            Self::None(reason) => {
+                engine.info.engine.note =
+                    Some(format!("its outputs are not compared with those of the CPU: {reason}"));
+            }
+        }
+        Ok(engine)
+    }
+}
+
+/// Returns the error of a model whose outputs on CUDA are wrong in every way, as one of CUDA.
+fn differs_on_cuda(error: DetectError, index: u32) -> DetectError {
+    match error {
+        DetectError::Model { model, fault, .. } if matches!(*fault, ModelFault::Differs(_)) => {
+            DetectError::Cuda { model, index, reason: fault.to_string() }
+        }
+        other => other,
+    }
+}
+
 /// Returns the reason for which a model cannot use a part of the GPU's work.
 ///
 /// # Errors
 /// The error itself, where it does not concern that part: the model runs in no way.
 fn level_fault(error: DetectError) -> Result<String, DetectError> {
     match error {
-        DetectError::Model { fault, .. } if matches!(*fault, ModelFault::Load(_) | ModelFault::WarmUp(_)) => {
+        DetectError::Model { fault, .. }
+            if matches!(*fault, ModelFault::Load(_) | ModelFault::WarmUp(_) | ModelFault::Differs(_)) =>
+        {
             Ok(fault.to_string())
         }
         other => Err(other),

@@ -190,6 +190,11 @@ pub enum ModelFault {
     /// Its first inference failed.
     #[error("its first inference failed: {0}; export it again, or try it with onnxruntime in Python")]
     WarmUp(String),
+    /// A GPU computes other numbers than the CPU.
+    #[error(
+        "the self-test of the GPU failed: for a built-in picture, {0}; update NVIDIA's driver, and try the GPU with another program"
+    )]
+    Differs(String),
     /// Not one input.
     #[error("it has {count} inputs ({names}); give a model with one, the picture")]
     Inputs {

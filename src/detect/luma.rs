@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::media::Yuv420;
+use crate::media::{Surface, Yuv420};
 
 /// Cells across and down. On a 1080p picture a cell has 30 x 30 px; what is too small to fill one is about as small as what a
 /// detector with an input of 640 px can see.
@@ -13,6 +13,9 @@ const COLUMNS: usize = 64;
 const ROWS: usize = 36;
 /// Rows of pixels of a cell that are read at most: enough to average sensor noise out, and a quarter of a 1080p picture.
 const ROWS_READ: usize = 8;
+
+// A GPU averages the same cells.
+const _: () = assert!(COLUMNS * ROWS == gpu::LUMA_CELLS);
 
 /// The average luma of each cell, row by row, 0..=255.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,6 +31,14 @@ pub(super) struct Difference {
 }
 
 impl LumaGrid {
+    /// Of a frame's picture; one on a GPU was averaged there.
+    pub(super) fn of_surface(surface: &Surface) -> Self {
+        match surface {
+            Surface::Host(picture) => Self::of(&picture.view()),
+            Surface::Cuda(picture) => Self(Box::new(*picture.luma_cells())),
+        }
+    }
+
     /// Of a picture of any size; a picture without pixels is black.
     pub(super) fn of(picture: &Yuv420<'_>) -> Self {
         let (width, height) = (picture.width_px as usize, picture.height_px as usize);

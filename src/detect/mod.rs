@@ -23,6 +23,7 @@ mod error;
 mod external_data;
 mod identify;
 mod inference_path;
+mod inference_proof;
 mod kernel_proof;
 #[cfg(test)]
 mod kernel_tests;
@@ -52,6 +53,7 @@ mod steps;
 pub mod twins;
 
 pub use cpu_fallback::CpuFallback;
+pub use cuda::proved_context;
 pub use detector::{Detector, FrameDetections, Sessions, usual_threads};
 pub use device_tables::{channel_encoding, color_factors, resample_tables};
 pub use encoding::InputEncoding;
@@ -60,7 +62,7 @@ pub use identify::LayoutSource;
 pub use layout::Layout;
 pub use letterbox::Letterbox;
 pub use model::{InputShape, ModelInfo};
-pub use motion::{MotionRules, MotionState, SceneObject};
+pub use motion::{MotionRules, MotionState, SceneObject, SceneView};
 pub use nms::{Candidate, MAX_CANDIDATES, suppress};
 pub use node_placement::NodePlacement;
 pub use resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding};

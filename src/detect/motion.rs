@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::luma::LumaGrid;
-use crate::media::{BBox, MediaMs, Yuv420};
+use crate::media::{BBox, MediaMs, Surface};
 
 /// The minimum number of changed cells: a single one is a spark of noise.
 const MIN_CELLS: usize = 2;
@@ -64,6 +64,21 @@ struct LastInference {
     objects: Vec<RememberedObject>,
 }
 
+/// A picture as the motion gate sees it.
+#[derive(Clone, Debug)]
+pub struct SceneView {
+    size_px: (u32, u32),
+    luma: LumaGrid,
+}
+
+impl SceneView {
+    /// Returns what the gate sees of a frame's picture.
+    #[must_use]
+    pub fn of(surface: &Surface) -> Self {
+        Self { size_px: surface.size_px(), luma: LumaGrid::of_surface(surface) }
+    }
+}
+
 /// An object that the detectors found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SceneObject {
@@ -105,9 +120,8 @@ impl MotionState {
     /// Returns whether the picture at `media` is to be inferred; frames come in order of presentation.
     ///
     /// A frame that is skipped changes nothing, so it makes no difference whether it comes again after a restart.
-    pub fn needs_inference(&mut self, rules: MotionRules, picture: &Yuv420<'_>, media: MediaMs) -> bool {
-        let size_px = (picture.width_px, picture.height_px);
-        let luma = LumaGrid::of(picture);
+    pub fn needs_inference(&mut self, rules: MotionRules, scene: SceneView, media: MediaMs) -> bool {
+        let SceneView { size_px, luma } = scene;
         let Some(last) = self.0.as_mut().filter(|last| last.is_continued_by(size_px, media)) else {
             self.0 = Some(LastInference::first(rules, media, size_px, luma));
             return true;
@@ -138,10 +152,9 @@ impl MotionState {
 
     /// Returns true if the picture at `media` differs from the last inferred frame, without taking it in.
     #[must_use]
-    pub fn is_changed(&self, rules: MotionRules, picture: &Yuv420<'_>, media: MediaMs) -> bool {
-        let size_px = (picture.width_px, picture.height_px);
-        match self.0.as_ref().filter(|last| last.is_continued_by(size_px, media)) {
-            Some(last) => has_changed(rules, &LumaGrid::of(picture), &last.luma),
+    pub fn is_changed(&self, rules: MotionRules, scene: &SceneView, media: MediaMs) -> bool {
+        match self.0.as_ref().filter(|last| last.is_continued_by(scene.size_px, media)) {
+            Some(last) => has_changed(rules, &scene.luma, &last.luma),
             None => true,
         }
     }
@@ -153,9 +166,9 @@ impl MotionState {
     }
 
     /// Takes in a picture that is inferred as one of a still scene: its change does not open the gate.
-    pub fn infer_idly(&mut self, picture: &Yuv420<'_>, media: MediaMs) {
+    pub fn infer_idly(&mut self, scene: SceneView, media: MediaMs) {
         if let Some(last) = &mut self.0 {
-            (last.is_idle, last.media, last.luma) = (true, media, LumaGrid::of(picture));
+            (last.is_idle, last.media, last.luma) = (true, media, scene.luma);
         }
     }
 
@@ -238,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::media::{Color, Matrix};
+    use crate::media::{Color, Matrix, Yuv420};
 
     const SIZE: (usize, usize) = (320, 180);
     const RULES: MotionRules = MotionRules { sensitivity: 0.5, max_idle_ms: 5_000, calm_ms: 2_000 };
@@ -279,15 +292,19 @@ mod tests {
     }
 
     fn looks(state: &mut MotionState, rules: MotionRules, scene: Scene, media: i64) -> bool {
-        let plane = scene.plane();
-        let picture = Yuv420 {
-            width_px: SIZE.0 as u32,
-            height_px: SIZE.1 as u32,
-            planes: [&plane, &[], &[]],
-            strides: [SIZE.0, 0, 0],
+        state.needs_inference(rules, view_of(SIZE, &scene.plane()), MediaMs(media))
+    }
+
+    fn view_of((width, height): (usize, usize), plane: &[u8]) -> SceneView {
+        let size_px = (width as u32, height as u32);
+        let luma = LumaGrid::of(&Yuv420 {
+            width_px: size_px.0,
+            height_px: size_px.1,
+            planes: [plane, &[], &[]],
+            strides: [width, 0, 0],
             color: Color { matrix: Matrix::Bt601, full_range: false },
-        };
-        state.needs_inference(rules, &picture, MediaMs(media))
+        });
+        SceneView { size_px, luma }
     }
 
     /// The frames that are looked at, by number; one each [`STEP_MS`].
@@ -353,12 +370,8 @@ mod tests {
                 EMPTY.luma(x, y) + if (100..130).contains(&x) && (50..80).contains(&y) { contrast } else { 0 }
             };
             let plane: Vec<u8> = (0..SIZE.0 * SIZE.1).map(|at| changed(at % SIZE.0, at / SIZE.0)).collect();
-            let color = Color { matrix: Matrix::Bt601, full_range: false };
-            let (width_px, height_px) = (SIZE.0 as u32, SIZE.1 as u32);
-            let picture =
-                Yuv420 { width_px, height_px, planes: [&plane, &[], &[]], strides: [SIZE.0, 0, 0], color };
             assert_eq!(
-                state.needs_inference(rules, &picture, MediaMs(4_000)),
+                state.needs_inference(rules, view_of(SIZE, &plane), MediaMs(4_000)),
                 sees,
                 "{sensitivity} {contrast}"
             );
@@ -374,17 +387,14 @@ mod tests {
         {
             assert_eq!(looks(&mut state, RULES, EMPTY, media), looked, "{media}");
         }
-        let plane = vec![90; 64 * 64];
-        let color = Color { matrix: Matrix::Bt601, full_range: false };
-        let small =
-            Yuv420 { width_px: 64, height_px: 64, planes: [&plane, &[], &[]], strides: [64, 0, 0], color };
-        assert!(state.needs_inference(RULES, &small, MediaMs(92_600)));
+        let small = || view_of((64, 64), &[90; 64 * 64]);
+        assert!(state.needs_inference(RULES, small(), MediaMs(92_600)));
         assert!(
-            state.needs_inference(RULES, &small, MediaMs(94_500))
-                && !state.needs_inference(RULES, &small, MediaMs(97_000))
+            state.needs_inference(RULES, small(), MediaMs(94_500))
+                && !state.needs_inference(RULES, small(), MediaMs(97_000))
         );
         state.forget();
-        assert!(state.needs_inference(RULES, &small, MediaMs(97_000)));
+        assert!(state.needs_inference(RULES, small(), MediaMs(97_000)));
     }
 
     fn object(label: &str, x: f32) -> SceneObject {

@@ -206,6 +206,11 @@ impl LoadCandidate<'_> {
         }
     }
 
+    /// Returns the same file on the CPU, with ONNX Runtime's own kernels.
+    pub(super) fn on_cpu(&self) -> Self {
+        Self { placement: Placement::Cpu(InferenceEngine::OnnxRuntime), ..*self }
+    }
+
     /// Returns the digest of the file that runs, lower-case hex.
     pub(super) fn sha256(&self) -> &str {
         &self.file.sha256

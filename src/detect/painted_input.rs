@@ -7,7 +7,7 @@ use super::letterbox::Letterbox;
 use super::model::InputShape;
 use super::onnx::Tensor;
 use super::resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding_with};
-use crate::media::{Frame, Surface};
+use crate::media::Frame;
 
 /// The input of a batch, with what painting it needs.
 pub(super) struct PaintedInput {
@@ -67,8 +67,7 @@ impl Slot<'_> {
     ) -> Result<Letterbox, PictureFault> {
         let elements = resampler.elements();
         let out = &mut all[self.index * elements..][..elements];
-        let Surface::Host(picture) = &frame.surface;
-        let letterbox = resampler.write(&picture.view(), out)?;
+        let letterbox = resampler.write(&frame.surface.view()?, out)?;
         // The padding changes only with the size of the picture.
         if self.padded.replace(letterbox) != Some(letterbox) {
             fill_padding_with(self.greys, &letterbox, out);

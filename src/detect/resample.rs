@@ -36,6 +36,9 @@ pub enum PictureFault {
         /// Bytes from one row to the next.
         stride: usize,
     },
+    /// It cannot be copied from the GPU that decoded it.
+    #[error("the picture cannot be copied from the GPU: {0}; skip it")]
+    Gpu(#[from] gpu::GpuError),
     /// A plane ends before its last row.
     #[error("plane {plane} of the picture has {have} bytes and needs {need}; skip it")]
     Short {

@@ -17,6 +17,9 @@ pub struct SnapshotSpec {
 /// A picture could not be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureEncodeError {
+    /// The frame cannot be copied from its GPU.
+    #[error("the frame cannot be copied from the GPU: {0}")]
+    Gpu(#[from] gpu::GpuError),
     /// The JPEG encoder failed.
     #[error("cannot encode a picture of {width_px}x{height_px} px as JPEG: {source}")]
     Jpeg {

@@ -13,6 +13,8 @@ pub use planes::Picture;
 
 use serde::{Deserialize, Serialize};
 
+use gpu::GpuError;
+
 use crate::media::{BBox, Surface};
 
 /// A box with a caption to draw on a frame. Its JSON is in the outbox and in the table of positions.
@@ -58,39 +60,42 @@ pub fn color_of(label: &str) -> [u8; 3] {
 /// Draws boxes and captions on a copy of the frame. The last label is on top.
 ///
 /// A frame wider than `max_width_px` is first scaled down to it, so captions stay readable.
-#[must_use]
-pub fn annotate(surface: &Surface, labels: &[Label], max_width_px: Option<u32>) -> Picture {
-    let Surface::Host(host) = surface;
-    let view = host.view();
+///
+/// # Errors
+/// The frame cannot be copied from its GPU.
+pub fn annotate(surface: &Surface, labels: &[Label], max_width_px: Option<u32>) -> Result<Picture, GpuError> {
+    let view = surface.view()?;
     let mut picture = match max_width_px.filter(|&max| (1..view.width_px).contains(&max)) {
         Some(width_px) => Picture::scaled(&view, width_px),
         None => Picture::of(&view),
     };
     let scale = f64::from(picture.width_px()) / f64::from(view.width_px.max(1));
     draw::labels(&mut picture, labels, scale);
-    picture
+    Ok(picture)
 }
 
 /// Returns the frame without boxes, stretched to `size_px` (at least 1 px each way) if one is given.
-#[must_use]
-pub fn resized(surface: &Surface, size_px: Option<(u32, u32)>) -> Picture {
-    let Surface::Host(host) = surface;
-    let view = host.view();
-    match size_px.filter(|&size_px| size_px != (view.width_px, view.height_px)) {
+///
+/// # Errors
+/// The frame cannot be copied from its GPU.
+pub fn resized(surface: &Surface, size_px: Option<(u32, u32)>) -> Result<Picture, GpuError> {
+    let view = surface.view()?;
+    Ok(match size_px.filter(|&size_px| size_px != (view.width_px, view.height_px)) {
         Some((width_px, height_px)) => Picture::stretched(&view, (width_px.max(1), height_px.max(1))),
         None => Picture::of(&view),
-    }
+    })
 }
 
 /// Returns the box as a separate picture, with a margin of `margin` times its size on each side within the frame.
 ///
 /// Returns `None` if the box is outside the frame.
-#[must_use]
-pub fn crop(surface: &Surface, bbox: &BBox, margin: f32) -> Option<Picture> {
-    let Surface::Host(host) = surface;
+///
+/// # Errors
+/// The frame cannot be copied from its GPU.
+pub fn crop(surface: &Surface, bbox: &BBox, margin: f32) -> Result<Option<Picture>, GpuError> {
     let (dx, dy) = ((bbox.x2 - bbox.x1) * margin, (bbox.y2 - bbox.y1) * margin);
     let wide = BBox { x1: bbox.x1 - dx, y1: bbox.y1 - dy, x2: bbox.x2 + dx, y2: bbox.y2 + dy };
-    Picture::of_part(&host.view(), &wide)
+    Ok(Picture::of_part(&surface.view()?, &wide))
 }
 
 #[cfg(test)]

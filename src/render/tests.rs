@@ -7,6 +7,16 @@ use crate::media::{Color, HostPicture, Matrix, Yuv420};
 
 const FULL_601: Color = Color { matrix: Matrix::Bt601, full_range: true };
 
+/// [`super::annotate`] of a picture in host memory.
+fn annotate(surface: &Surface, labels: &[Label], max_width_px: Option<u32>) -> Picture {
+    super::annotate(surface, labels, max_width_px).unwrap()
+}
+
+/// [`super::crop`] of a picture in host memory.
+fn crop(surface: &Surface, bbox: &BBox, margin: f32) -> Option<Picture> {
+    super::crop(surface, bbox, margin).unwrap()
+}
+
 /// A frame of one colour, with padded rows.
 fn flat(size_px: (u32, u32), [y, u, v]: [u8; 3], color: Color) -> Surface {
     let (stride, chroma_stride) = (size_px.0 as usize + 5, size_px.0.div_ceil(2) as usize + 3);

@@ -110,7 +110,7 @@ mod tests {
         let planes = [vec![76; luma], vec![84; chroma], vec![255; chroma]];
         let strides = [width_px, width_px / 2, width_px / 2].map(|stride| stride as usize);
         let picture = HostPicture::from_planes((width_px, height_px), planes, strides, color).unwrap();
-        let drawn = render::resized(&Surface::Host(picture), None);
+        let drawn = render::resized(&Surface::Host(picture), None).unwrap();
         render::encode(&drawn, SnapshotSpec { format, jpeg_quality: 90 }).unwrap()
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::ServiceError;
+use super::gpu_loss::report_gpu_loss;
 use crate::detect::ocr::TextReader;
 use crate::detect::{CpuFallback, DetectError, Detector, Device, ModelSpec, Purpose, Sessions};
 use crate::status::{LoadThread, StatusBoard, Watch};
@@ -78,11 +79,7 @@ impl LoadedModel {
 
     /// Has the board fail when the GPU of the model is lost.
     pub(super) fn report_loss_to(&self, board: StatusBoard) {
-        let fail = move |reason: String| {
-            board.fail(format!(
-                "{reason}; the service stops and ends with exit code 70, and what is not delivered by then stays in the outbox"
-            ));
-        };
+        let fail = move |reason: String| report_gpu_loss(&board, &reason);
         match self {
             Self::Detector(detector) => detector.on_device_lost(fail),
             Self::TextReader(reader) => reader.on_device_lost(fail),

@@ -51,7 +51,7 @@ pub(crate) enum SnapshotError {
 /// # Errors
 /// The encoder refuses, or panicked.
 pub(crate) async fn clean_picture(frame: Arc<Frame>, spec: SnapshotSpec) -> Result<Bytes, SnapshotError> {
-    off_thread(move || encode(&render::annotate(&frame.surface, &[], None), spec)).await
+    off_thread(move || encode(&render::annotate(&frame.surface, &[], None)?, spec)).await
 }
 
 /// Returns the pictures that an event shares with no other; `boxes`: those of all objects in the frame.
@@ -69,9 +69,9 @@ pub(crate) async fn own_pictures(
     let own = Label::of(&event.payload.label, event.payload.conf, BBox { x1, y1, x2, y2 });
     off_thread(move || {
         let surface = &frame.surface;
-        let part = wants_crop.then(|| render::crop(surface, &own.bbox, CROP_MARGIN)).flatten();
+        let part = if wants_crop { render::crop(surface, &own.bbox, CROP_MARGIN)? } else { None };
         let crop = part.map(|part| encode(&part, spec)).transpose()?;
-        let annotated = encode(&render::annotate(surface, &with_own(&boxes, own), None), spec)?;
+        let annotated = encode(&render::annotate(surface, &with_own(&boxes, own), None)?, spec)?;
         Ok(OwnPictures { annotated, crop })
     })
     .await

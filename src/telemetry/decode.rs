@@ -349,7 +349,7 @@ impl DecoderFellBack<'_> {
                 warn!(stage = STAGE, %camera, reason, suppressed, "decoded on the CPU, not by NVDEC: {said}");
             }
             LogLine::Suppressed => {
-                debug!(stage = STAGE, %camera, reason, "decoded on the CPU, not by NVDEC: {said}")
+                debug!(stage = STAGE, %camera, reason, "decoded on the CPU, not by NVDEC: {said}");
             }
         }
     }
@@ -381,12 +381,30 @@ pub(crate) struct NvdecOpened<'a> {
     pub(crate) engines: u8,
     /// The capacity that is shared out, macroblocks per second.
     pub(crate) capacity: u64,
+    /// The reason for which pictures are copied to host memory; `None` if they stay on the GPU.
+    pub(crate) to_host: Option<&'a str>,
 }
 
 impl NvdecOpened<'_> {
     pub(crate) fn emit(self) {
-        let Self { gpu, engines, capacity } = self;
+        let Self { gpu, engines, capacity, to_host } = self;
         info!(stage = STAGE, gpu, engines, macroblocks_per_second = capacity, "NVDEC can be used");
+        if let Some(reason) = to_host {
+            warn!(stage = STAGE, gpu, reason, "pictures of NVDEC are copied to host memory");
+        }
+    }
+}
+
+/// The memory of a GPU is full, so a picture was copied to host memory.
+pub(crate) struct PictureMemoryFull<'a> {
+    pub(crate) gpu: u32,
+    pub(crate) reason: &'a str,
+}
+
+impl PictureMemoryFull<'_> {
+    pub(crate) fn emit(self) {
+        let Self { gpu, reason } = self;
+        warn!(stage = STAGE, gpu = %format_args!("cuda:{gpu}"), reason, "no memory for pictures on the GPU: they are copied to host memory");
     }
 }
 

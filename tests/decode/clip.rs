@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use kvs_infer::media::{ArrivalLag, Codec, Fragment, HostPicture, MediaMs, Packet, Surface, VideoTrack};
+use kvs_infer::media::{ArrivalLag, Codec, Fragment, MediaMs, Packet, Surface, VideoTrack};
 
 /// The media time at which all clips start, ms since the epoch.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -133,8 +133,7 @@ fn track(file: &Bytes, codec: Codec) -> VideoTrack {
 
 /// Returns Y, U and V without padding.
 pub(crate) fn planes(surface: &Surface) -> Vec<u8> {
-    let Surface::Host(picture) = surface;
-    let view = HostPicture::view(picture);
+    let view = surface.view().expect("a picture that can be read");
     let (width, height) = (view.width_px as usize, view.height_px as usize);
     let sizes =
         [(width, height), (width.div_ceil(2), height.div_ceil(2)), (width.div_ceil(2), height.div_ceil(2))];

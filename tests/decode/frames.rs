@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kvs_infer::decode::{DecodeError, Decoder};
-use kvs_infer::media::{Codec, Color, Frame, Matrix, Packet, Surface};
+use kvs_infer::media::{Codec, Color, Frame, Matrix, Packet};
 
 use super::clip::{Clip, planes};
 use super::{decode, decoder, end_of, frames_of};
@@ -97,8 +97,7 @@ fn other_pixel_formats_are_converted() {
 }
 
 fn color(frame: &Frame) -> Color {
-    let Surface::Host(picture) = &frame.surface;
-    picture.view().color
+    frame.surface.view().expect("a picture that can be read").color
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use kvs_infer::decode::Decoder;
-use kvs_infer::media::{Codec, Frame, Packet, Surface, VideoTrack};
+use kvs_infer::media::{Codec, Frame, Packet, VideoTrack};
 use test_support::setup::cached;
 
-use super::{FakeDriver, assert_pictures, decoder_on, gpu, numbers_of, picture_of};
+use super::{assert_pictures, decoder_on, driver_in_child, gpu, numbers_of, picture_of};
 use crate::decode::clip::{Clip, packets, planes};
 use crate::decode::{decode, decoder, end_of, frames_of};
 
@@ -35,7 +35,7 @@ fn decode_all(name: &str, decoder: &mut Decoder, packets: &[Packet]) -> Vec<Arc<
 #[test]
 fn every_frame_of_every_clip_comes_from_nvdec_in_order() {
     let Some(driver) =
-        FakeDriver::in_child("gpu::decoding::every_frame_of_every_clip_comes_from_nvdec_in_order", "works")
+        driver_in_child("gpu::decoding::every_frame_of_every_clip_comes_from_nvdec_in_order", "")
     else {
         return;
     };
@@ -77,7 +77,7 @@ fn every_frame_of_every_clip_comes_from_nvdec_in_order() {
 #[test]
 fn the_size_may_change_in_mid_stream_with_a_new_track_or_without() {
     let test = "gpu::decoding::the_size_may_change_in_mid_stream_with_a_new_track_or_without";
-    let Some(driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(driver) = driver_in_child(test, "") else { return };
     let (gpu, _) = gpu();
     let in_band = "-bf 2 -x264-params repeat-headers=1";
     let [small, large] =
@@ -105,7 +105,7 @@ fn the_size_may_change_in_mid_stream_with_a_new_track_or_without() {
 #[test]
 fn frames_come_at_once_without_b_frames_and_the_last_ones_at_the_end() {
     let test = "gpu::decoding::frames_come_at_once_without_b_frames_and_the_last_ones_at_the_end";
-    let Some(_driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(_driver) = driver_in_child(test, "") else { return };
     let (gpu, _) = gpu();
     let (mut decoder, _) = decoder_on(&gpu);
     for packet in Clip::h264("size=320x240:rate=25:duration=1", "-bf 0").packets {
@@ -128,7 +128,7 @@ fn frames_come_at_once_without_b_frames_and_the_last_ones_at_the_end() {
 #[test]
 fn ten_bits_are_reduced_as_those_of_the_software_decoder_are() {
     let test = "gpu::decoding::ten_bits_are_reduced_as_those_of_the_software_decoder_are";
-    let Some(_driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(_driver) = driver_in_child(test, "") else { return };
     let (gpu, _) = gpu();
     let arguments = x265("bframes=2").replace("yuv420p", "yuv420p10le");
     let clip = Clip::make("size=320x240:rate=10:duration=1", Codec::H265, &arguments, "yuv420p");
@@ -148,7 +148,7 @@ fn ten_bits_are_reduced_as_those_of_the_software_decoder_are() {
 fn a_picture_that_is_cropped_at_the_left_and_at_the_top_is_that_of_the_software_decoder() {
     let test =
         "gpu::decoding::a_picture_that_is_cropped_at_the_left_and_at_the_top_is_that_of_the_software_decoder";
-    let Some(_driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(_driver) = driver_in_child(test, "") else { return };
     let (gpu, _) = gpu();
     let crop = "-bf 0 -bsf:v h264_metadata=crop_left=18:crop_top=6:crop_right=4:crop_bottom=2";
     let clip = Clip::h264("size=352x288:rate=10:duration=0.5", crop);
@@ -162,13 +162,12 @@ fn a_picture_that_is_cropped_at_the_left_and_at_the_top_is_that_of_the_software_
 
 #[test]
 fn full_range_stays_so() {
-    let Some(_driver) = FakeDriver::in_child("gpu::decoding::full_range_stays_so", "works") else { return };
+    let Some(_driver) = driver_in_child("gpu::decoding::full_range_stays_so", "") else { return };
     let (gpu, _) = gpu();
     for (format, full_range) in [("yuv420p", false), ("yuvj420p", true)] {
         let arguments = format!("-pix_fmt {format} -c:v libx264 -g 10 -bf 0");
         let clip = Clip::make("size=320x240:rate=10:duration=0.5", Codec::H264, &arguments, "yuv420p");
         let frames = decode_all(format, &mut decoder_on(&gpu).0, &clip.packets);
-        let Surface::Host(picture) = &frames[0].surface;
-        assert_eq!(picture.view().color.full_range, full_range, "{format}");
+        assert_eq!(frames[0].surface.view().unwrap().color.full_range, full_range, "{format}");
     }
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use kvs_infer::decode::NvdecGpu;
 use kvs_infer::media::{Codec, MediaMs, Packet};
 
-use super::{FakeDriver, assert_pictures, decoder_on, gpu};
+use test_support::gpu::FakeDriver;
+
+use super::{assert_pictures, decoder_on, driver_in_child, gpu, run_child};
 use crate::decode::clip::{Clip, planes};
 use crate::decode::decode;
 
@@ -35,7 +37,7 @@ fn assert_on_cpu(name: &str, gpu: &Arc<NvdecGpu>, clip: &Clip, reason: &str) {
 #[test]
 fn pictures_that_nvdec_does_not_decode_are_decoded_on_the_cpu() {
     let test = "gpu::faults::pictures_that_nvdec_does_not_decode_are_decoded_on_the_cpu";
-    let Some(driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(driver) = driver_in_child(test, "") else { return };
     let (gpu, losses) = gpu();
     for format in ["yuv422p", "yuv444p", "yuv420p10le"] {
         let arguments = format!("-pix_fmt {format} -c:v libx264 -g 10 -bf 2");
@@ -48,7 +50,7 @@ fn pictures_that_nvdec_does_not_decode_are_decoded_on_the_cpu() {
 #[test]
 fn a_decoder_without_memory_is_on_the_cpu_until_there_is_some() {
     let test = "gpu::faults::a_decoder_without_memory_is_on_the_cpu_until_there_is_some";
-    let Some(driver) = FakeDriver::in_child(test, "decoders 1") else { return };
+    let Some(driver) = driver_in_child(test, "decoders 1") else { return };
     let (gpu, _) = gpu();
     // FFmpeg asks NVDEC again behind each fragment with B-frames, whatever this program does.
     let clip = Clip::h264(SMALL, "-bf 0");
@@ -59,7 +61,7 @@ fn a_decoder_without_memory_is_on_the_cpu_until_there_is_some() {
 
     let (mut second, camera) = decoder_on(&gpu);
     decode(&mut second, clip.fragments()[0].clone());
-    driver.behave("works");
+    driver.set_faults("");
     let mut at = |seconds: i64| {
         let later =
             |packet: &Packet| Packet { media: MediaMs(packet.media.0 + seconds * 1_000), ..packet.clone() };
@@ -82,7 +84,7 @@ fn a_decoder_without_memory_is_on_the_cpu_until_there_is_some() {
 #[test]
 fn a_camera_without_a_ticket_is_on_the_cpu_until_one_is_free() {
     let test = "gpu::faults::a_camera_without_a_ticket_is_on_the_cpu_until_one_is_free";
-    let Some(_driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(_driver) = driver_in_child(test, "") else { return };
     let (gpu, _) = gpu();
     // Two engines of a T4 decode 31 of them.
     let clip = Clip::h264("size=1920x1080:rate=30:duration=0.1", "-bf 0");
@@ -134,7 +136,7 @@ fn decode_with_errors(clip: &Clip) -> (Vec<usize>, usize) {
 #[test]
 fn a_picture_that_fails_costs_its_gop_only() {
     let test = "gpu::faults::a_picture_that_fails_costs_its_gop_only";
-    let Some(_driver) = FakeDriver::in_child(test, "picture 15 1") else { return };
+    let Some(_driver) = driver_in_child(test, "picture 15 1") else { return };
     // The fifth of the second GOP.
     assert_eq!(decode_with_errors(&Clip::h264(SMALL, "-bf 0")), (vec![10, 4, 10, 10, 10], 1));
 }
@@ -142,7 +144,7 @@ fn a_picture_that_fails_costs_its_gop_only() {
 #[test]
 fn a_surface_that_cannot_be_mapped_costs_its_gop_only() {
     let test = "gpu::faults::a_surface_that_cannot_be_mapped_costs_its_gop_only";
-    let Some(_driver) = FakeDriver::in_child(test, "map 15 205") else { return };
+    let Some(_driver) = driver_in_child(test, "map 15 205") else { return };
     let (counts, errors) = decode_with_errors(&Clip::h264(SMALL, "-bf 0"));
     assert_eq!((counts, errors), (vec![10, 4, 10, 10, 10], 1));
 }
@@ -150,7 +152,7 @@ fn a_surface_that_cannot_be_mapped_costs_its_gop_only() {
 #[test]
 fn frames_behind_a_failed_one_that_refer_to_it_do_not_come() {
     let test = "gpu::faults::frames_behind_a_failed_one_that_refer_to_it_do_not_come";
-    let Some(_driver) = FakeDriver::in_child(test, "picture 15 1") else { return };
+    let Some(_driver) = driver_in_child(test, "picture 15 1") else { return };
     let (counts, errors) = decode_with_errors(&Clip::h264(SMALL, "-bf 2 -b_strategy 0"));
     assert!(counts[1] < 5 && errors == 1, "{counts:?}");
     assert_eq!((counts[0], &counts[2..]), (10, &[10, 10, 10][..]));
@@ -159,7 +161,7 @@ fn frames_behind_a_failed_one_that_refer_to_it_do_not_come() {
 #[test]
 fn a_decoder_that_keeps_failing_is_left_for_the_cpu() {
     let test = "gpu::faults::a_decoder_that_keeps_failing_is_left_for_the_cpu";
-    let Some(_driver) = FakeDriver::in_child(test, "broken 11 1") else { return };
+    let Some(_driver) = driver_in_child(test, "broken 11 1") else { return };
     let (gpu, losses) = gpu();
     let (mut decoder, camera) = decoder_on(&gpu);
     let clip = Clip::h264("size=320x240:rate=25:duration=2.4", "-bf 0");
@@ -184,13 +186,22 @@ fn a_missing_library_or_gpu_is_a_reason_in_words() {
             &reason,
         );
     }
-    for (name, behaviour, missing, reason) in [
-        ("no GPU", "absent", None, "no CUDA-capable device is detected"),
-        ("no libnvcuvid", "works", Some("libnvcuvid.so.1"), "needs the driver capability `video`"),
-        ("no driver", "works", Some("libcuda.so.1"), "libcuda.so.1 cannot be loaded"),
+    for (name, faults, missing, reason) in [
+        ("no GPU", "no_device", None, "no CUDA-capable device is detected"),
+        (
+            "wrong pictures",
+            "wrong nvdec",
+            None,
+            "picture 0 of a built-in clip in H.264 differs from the CPU's",
+        ),
+        ("no libnvcuvid", "", Some("libnvcuvid.so.1"), "needs the driver capability `video`"),
+        ("no driver", "", Some("libcuda.so.1"), "cannot load NVIDIA's driver library libcuda.so.1"),
     ] {
-        let driver = FakeDriver::new(behaviour);
-        missing.map(|library| std::fs::remove_file(driver.folder.join(library)).expect(name));
-        driver.run_child(test, &[("GPU_TEST_REASON", reason)]);
+        let driver = FakeDriver::new();
+        driver.set_faults(faults);
+        if let Some(library) = missing {
+            std::fs::remove_file(driver.folder().join(library)).expect(name);
+        }
+        run_child(&driver, test, &[("GPU_TEST_REASON", reason)]);
     }
 }

@@ -1,20 +1,24 @@
-//! Decoding by NVDEC, with a driver of ours in host memory (driver.c). None of this has run on a GPU.
+//! Decoding by NVDEC, with a driver in host memory (crates/gpu/tests/driver). None of this has run on a GPU.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot set up, it fails on")]
 
 mod decoding;
 mod faults;
+mod pictures;
 mod program;
 mod thread;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gpu::{CudaContext, CudaDriver};
+use kvs_infer::config::DecodeDevice;
 use kvs_infer::decode::{Decoder, GpuDecoders, NvdecGpu, Sampler};
-use kvs_infer::media::{CameraId, Codec, Frame, Packet, SamplerState};
+use kvs_infer::media::{CameraId, Codec, Frame, Packet, SamplerState, Surface};
 use kvs_infer::status::CameraStatus;
-use tempfile::TempDir;
+use test_support::gpu::FakeDriver;
 
 use super::decode::clip::planes;
 
@@ -23,79 +27,45 @@ const CHILD: &str = "GPU_TEST_CHILD";
 /// The environment variable with the folder of the driver.
 const FOLDER: &str = "GPU_TEST_DRIVER";
 
-/// The driver of driver.c, in a folder with the file that says what fails.
-struct FakeDriver {
-    folder: PathBuf,
-    _temporary: Option<TempDir>,
+/// Returns the driver in the process that runs the body of a test, and `None` in the one that starts it as a child.
+///
+/// The driver is found by the search path of libraries, which is set before a process starts. `test` is the path of the test, and
+/// `faults` are those of the driver.
+fn driver_in_child(test: &str, faults: &str) -> Option<FakeDriver> {
+    if std::env::var(CHILD).is_ok_and(|child| child == test) {
+        return Some(FakeDriver::in_folder(std::env::var_os(FOLDER).unwrap().into()));
+    }
+    let driver = FakeDriver::new();
+    driver.set_faults(faults);
+    run_child(&driver, test, &[]);
+    None
 }
 
-impl FakeDriver {
-    /// Compiles the driver; `behaviour` is one of those that driver.c lists.
-    fn new(behaviour: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu/driver.c");
-        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"];
-        let built =
-            Command::new("cc").args(flags).arg(folder.path().join("libcuda.so.1")).arg(source).status();
-        assert!(built.unwrap().success());
-        // One library under two names has one state.
-        std::os::unix::fs::symlink("libcuda.so.1", folder.path().join("libnvcuvid.so.1")).unwrap();
-        let driver = Self { folder: folder.path().to_owned(), _temporary: Some(folder) };
-        driver.behave(behaviour);
-        driver
-    }
-
-    /// Returns the driver in the process that runs the body of a test, and `None` in the one that starts it as a child.
-    ///
-    /// The driver is found by the search path of libraries, which is set before a process starts. `test` is the path of the test.
-    fn in_child(test: &str, behaviour: &str) -> Option<Self> {
-        if std::env::var(CHILD).is_ok_and(|child| child == test) {
-            return Some(Self { folder: std::env::var_os(FOLDER).unwrap().into(), _temporary: None });
-        }
-        let driver = Self::new(behaviour);
-        driver.run_child(test, &[]);
-        None
-    }
-
-    /// Runs a test in a child process with these variables.
-    fn run_child(&self, test: &str, variables: &[(&str, &str)]) {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", test, "--nocapture"]).envs(variables.iter().copied());
-        self.give_to(child.env(CHILD, test).env(FOLDER, &self.folder));
-        let output = child.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    }
-
-    /// Has the command find the driver.
-    fn give_to(&self, command: &mut Command) {
-        command
-            .env("LD_LIBRARY_PATH", &self.folder)
-            .env("FAKE_NVDEC", self.folder.join("behaviour"))
-            .env("FAKE_NVDEC_LOG", self.folder.join("log"))
-            .env("FAKE_NVDEC_PICTURES", self.folder.join("pictures"));
-    }
-
-    /// Changes what fails from now on.
-    fn behave(&self, behaviour: &str) {
-        // In one step, because the library may be reading.
-        let next = self.folder.join("next");
-        std::fs::write(&next, behaviour).unwrap();
-        std::fs::rename(next, self.folder.join("behaviour")).unwrap();
-    }
-
-    /// Returns the lines of the log so far that begin with `word`, without it.
-    fn log(&self, word: &str) -> Vec<String> {
-        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        log.lines().filter_map(|line| line.strip_prefix(word)).map(|line| line.trim().to_owned()).collect()
-    }
+/// Runs a test in a child process with these variables.
+fn run_child(driver: &FakeDriver, test: &str, variables: &[(&str, &str)]) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture"]).envs(variables.iter().copied());
+    child.env(CHILD, test).env(FOLDER, driver.folder()).env("LD_LIBRARY_PATH", driver.folder());
+    let output = child.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// A GPU of the fake driver, and the number of times that its loss was reported.
+/// A GPU of the fake driver on which pictures stay, and the number of times that its loss was reported.
 fn gpu() -> (Arc<NvdecGpu>, Arc<AtomicUsize>) {
+    gpu_with(|index| {
+        let context = CudaDriver::load().and_then(|driver| CudaContext::retain(&driver, index));
+        context.map_err(|error| error.to_string())
+    })
+}
+
+/// As [`gpu`], with other kernels.
+fn gpu_with(
+    kernels: impl Fn(u32) -> Result<CudaContext, String> + Send + Sync + 'static,
+) -> (Arc<NvdecGpu>, Arc<AtomicUsize>) {
     let losses = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&losses);
-    let gpus = GpuDecoders::new(kvs_infer::config::DecodeDevice::Cuda, move |reason| {
+    let gpus = GpuDecoders::new(DecodeDevice::Cuda, kernels, move |reason| {
         assert!(reason.contains("GPU cuda:0 is lost"), "{reason}");
         counted.fetch_add(1, Ordering::SeqCst);
     });
@@ -181,6 +151,7 @@ fn assert_pictures(name: &str, frames: &[Arc<Frame>], packets: &[Packet]) {
     let numbers: HashMap<_, _> = of.zip(numbers_of(packets)).collect();
     for frame in frames {
         let number = numbers[&(frame.fragment.number.clone(), frame.index)];
+        assert!(matches!(frame.surface, Surface::Cuda(_)), "{name}: {:?} stays on the GPU", frame.surface);
         let picture = picture_of(number, frame.surface.size_px(), (0, 0));
         assert!(planes(&frame.surface) == picture, "{name}: frame at {:?}", frame.media);
     }

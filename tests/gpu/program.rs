@@ -9,18 +9,21 @@ use kvs_infer::media::Codec;
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::colours::{FRAMES, LABELS, camera, film, sim, store};
+use test_support::gpu::FakeDriver;
 use test_support::kvs_infer_command;
 use test_support::moto::{Moto, records};
 use test_support::polling::until_blocking;
 use test_support::program::Program;
 
-use super::{FakeDriver, numbers_of};
+use super::numbers_of;
 use crate::decode::clip::packets;
+use crate::service::cuda::FakeCuda;
+use crate::service::gpu_path;
+use crate::service::stop::Gate;
 
 /// Gives the driver the pictures of a film of 128 x 128 px, as the `ffmpeg` command decodes them.
 fn show(driver: &FakeDriver, film: &Path) {
-    let folder = driver.folder.join("pictures");
-    std::fs::create_dir(&folder).unwrap();
+    let folder = driver.folder().join("pictures");
     let to_raw = "-vsync passthrough -pix_fmt nv12 -f rawvideo -".split(' ');
     let decoded = Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(film).args(to_raw).output();
     let raw = decoded.unwrap().stdout;
@@ -41,7 +44,7 @@ fn config(decode: &str) -> String {
 
 fn command(driver: &FakeDriver) -> Command {
     let mut command = kvs_infer_command!();
-    driver.give_to(&mut command);
+    command.env("LD_LIBRARY_PATH", driver.folder());
     command
 }
 
@@ -67,7 +70,7 @@ fn ids(events: &[Value]) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_events_are_those_of_the_cpu() {
-    let (sim, clips, driver) = (sim(), TempDir::new().unwrap(), FakeDriver::new("works"));
+    let (sim, clips, driver) = (sim(), TempDir::new().unwrap(), FakeDriver::new());
     let film = film(clips.path(), 2);
     store(&sim, "front-stream", &film).await;
     show(&driver, &film);
@@ -86,11 +89,57 @@ async fn the_events_are_those_of_the_cpu() {
     sim.stop().await;
 }
 
+/// Pictures are decoded, masked, painted and inferred without a copy in host memory, but for those with objects.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_are_those_of_the_cpu_where_the_models_run_on_the_same_gpu() {
+    let (sim, clips, driver) = (sim(), TempDir::new().unwrap(), FakeDriver::new());
+    let film = film(clips.path(), 2);
+    store(&sim, "front-stream", &film).await;
+    show(&driver, &film);
+    let moto = Moto::start();
+    let kinesis = moto.stream("events").await;
+    let cuda = FakeCuda::new("works");
+    // `auto`: the GPU of the models.
+    let config = config("auto").replace("device: cpu", "device: cuda");
+    let program =
+        Program::start(gpu_path::command(&cuda, &driver), &config, &sim.endpoint(), Some(&moto.url));
+    let row = program.camera_after("front", FRAMES);
+    assert_eq!((&row["decoder"], &row["decoder_note"]), (&Value::from("nvdec"), &Value::Null));
+    assert_eq!(program.overview()["models"][0]["engine"], "ONNX Runtime, CUDA graphs");
+    program.events_until(&LABELS.map(|label| ("front", label)));
+    let ended = program.stop();
+    assert!(ended.status.success());
+    assert!(!ended.log.iter().any(|line| line.contains("copied to host memory")), "{:#?}", ended.log);
+    assert_eq!(ids(&events_at(&moto, &kinesis).await), ids_on_cpu(&sim.endpoint()).await);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_decodes_wrong_is_not_used_and_the_health_has_the_reason() {
+    let (sim, clips, driver) = (sim(), TempDir::new().unwrap(), FakeDriver::new());
+    store(&sim, "front-stream", &film(clips.path(), 0)).await;
+    driver.set_faults("wrong nvdec");
+    let config = config("auto").replace("device: cpu", "device: cuda");
+    let config = config.replace("kds_stream: events", "local_dir: events");
+    let cuda = FakeCuda::new("works");
+    let program = Program::start(gpu_path::command(&cuda, &driver), &config, &sim.endpoint(), None);
+    program.events_until(&LABELS.map(|label| ("front", label)));
+    let row = program.camera("front");
+    let note = row["decoder_note"].as_str().unwrap();
+    assert!(row["decoder"] == "cpu" && note.contains("the self-test of NVDEC failed: picture 0"), "{row:#}");
+    let (status, health) = program.get("/healthz");
+    let reason = "cameras are decoded on the CPU, not by NVDEC of cuda:0: the self-test of NVDEC failed";
+    assert!(status == 200 && health.contains(reason), "{health}");
+    assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gpu_that_is_lost_while_it_decodes_ends_the_process_and_no_event_is_lost() {
     let (sim, clips) = (sim(), TempDir::new().unwrap());
     // About half of the pictures.
-    let driver = FakeDriver::new(&format!("lost {}", FRAMES / 2));
+    let driver = FakeDriver::new();
+    driver.set_faults(&format!("lost {}", FRAMES / 2));
     let film = film(clips.path(), 0);
     store(&sim, "front-stream", &film).await;
     show(&driver, &film);
@@ -102,13 +151,9 @@ async fn a_gpu_that_is_lost_while_it_decodes_ends_the_process_and_no_event_is_lo
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(ended.status.code(), Some(70), "{:#?}", ended.log);
     let lost: Vec<_> = ended.log.iter().filter(|line| line.contains("\"GPU lost\"")).collect();
-    assert!(
-        lost.len() == 1 && lost[0].contains("CUDA error 719 (CUDA_ERROR_LAUNCH_FAILED"),
-        "{:#?}",
-        ended.log
-    );
+    assert!(lost.len() == 1 && lost[0].contains("CUDA_ERROR_LAUNCH_FAILED (719)"), "{:#?}", ended.log);
 
-    driver.behave("works");
+    driver.set_faults("");
     let again =
         Program::start_in(command(&driver), ended.dir, &config("cuda"), &sim.endpoint(), Some(&moto.url));
     again.events_until(&[("front", LABELS[2])]);
@@ -122,12 +167,13 @@ async fn a_gpu_that_is_lost_while_it_decodes_ends_the_process_and_no_event_is_lo
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_gpu_fails_the_health_while_the_service_stops() {
     let (sim, clips) = (sim(), TempDir::new().unwrap());
-    let driver = FakeDriver::new("lost 20");
+    let driver = FakeDriver::new();
+    driver.set_faults("lost 20");
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
     let moto = Moto::start();
     moto.stream("events").await;
     // Without an answer of the sink the stop takes long enough to be seen.
-    let gate = crate::service::stop::Gate::before(moto.url.trim_start_matches("http://").parse().unwrap());
+    let gate = Gate::before(moto.url.trim_start_matches("http://").parse().unwrap());
     let config = config("cuda").replace("publishers:\n", "publishers:\n  local_dir: events\n");
     show(&driver, &film(clips.path(), 0));
     let program = Program::start(command(&driver), &config, &sim.endpoint(), Some(&gate.url));
@@ -154,7 +200,7 @@ async fn the_configuration_chooses_and_cuda_is_refused_where_it_does_not_work() 
     let (sim, clips) = (sim(), TempDir::new().unwrap());
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
     let local = |decode: &str| config(decode).replace("kds_stream: events", "local_dir: events");
-    let driver = FakeDriver::new("works");
+    let driver = FakeDriver::new();
     // The models run on the CPU: `auto` follows them.
     for decode in ["cpu", "auto"] {
         let program = Program::start(command(&driver), &local(decode), &sim.endpoint(), None);
@@ -163,7 +209,7 @@ async fn the_configuration_chooses_and_cuda_is_refused_where_it_does_not_work() 
         assert!(program.stop().status.success());
     }
     assert!(driver.log("create").is_empty());
-    driver.behave("absent");
+    driver.set_faults("no_device");
     let folder = TempDir::new().unwrap();
     let mut refused = command(&driver);
     test_support::program::configure_run(&mut refused, folder.path(), &local("cuda"), &sim.endpoint(), None);

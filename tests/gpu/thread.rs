@@ -7,7 +7,7 @@ use kvs_infer::decode::{DecodeSettings, Sampler, frame_queue, packet_queue, spaw
 use kvs_infer::media::{CameraId, Decoded, Demuxed, KeyframeVerdict, Mode, ModeCell, SamplerState};
 use kvs_infer::status::CameraStatus;
 
-use super::{FakeDriver, gpu};
+use super::{driver_in_child, gpu};
 use crate::decode::clip::Clip;
 use crate::decode::end_of;
 use crate::decode::idle::{clips, decode_idly_by, items};
@@ -20,7 +20,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 #[test]
 fn idle_decode_does_the_same_in_front_of_nvdec() {
     let test = "gpu::thread::idle_decode_does_the_same_in_front_of_nvdec";
-    let Some(driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(driver) = driver_in_child(test, "") else { return };
     use KeyframeVerdict::{Active, Resume, Rewind, Still};
     let (gpu, _) = gpu();
     for (name, clip, is_open) in clips() {
@@ -45,7 +45,7 @@ fn pictures(line: &str) -> usize {
 #[test]
 fn an_idle_camera_decodes_keyframes_only_with_one_decoder() {
     let test = "gpu::thread::an_idle_camera_decodes_keyframes_only_with_one_decoder";
-    let Some(driver) = FakeDriver::in_child(test, "works") else { return };
+    let Some(driver) = driver_in_child(test, "") else { return };
     let (gpu, _) = gpu();
     let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 0");
     block_on(decode_idly_by(Some(gpu), items(&clip, false), &[KeyframeVerdict::Still; 5]));
@@ -56,7 +56,7 @@ fn an_idle_camera_decodes_keyframes_only_with_one_decoder() {
 #[test]
 fn a_lost_gpu_ends_the_thread_and_the_broken_fragment_gets_no_end() {
     let test = "gpu::thread::a_lost_gpu_ends_the_thread_and_the_broken_fragment_gets_no_end";
-    let Some(_driver) = FakeDriver::in_child(test, "lost 25") else { return };
+    let Some(_driver) = driver_in_child(test, "lost 25") else { return };
     let (gpu, losses) = gpu();
     for (extra, camera, frames) in [("-bf 0", "a", 20..25), ("-bf 2", "b", 0..1)] {
         let clip = Clip::h264("size=320x240:rate=25:duration=2", extra);

@@ -8,6 +8,7 @@
      nodes             its nodes are on the CPU
      ungraphed         a session that is to capture graphs is refused
      uncaptured        an inference that is to be captured fails
+     garbled LEVEL     inferences see a black picture: with LEVEL 0 all of them, with 1 those from device memory, with 2 those by graphs
      hangs             CUDA does not answer the first time, and is absent from then on
 
    The file is read at each call. FAKE_CUDA_LOG gets a line per call: what was called, and by which thread. Memory "Cuda" is that of the
@@ -28,6 +29,7 @@ enum {
     CREATE_SESSION = 7,
     CREATE_SESSION_FROM_ARRAY = 8,
     RUN = 9,
+    GET_TENSOR_MUTABLE_DATA = 51,
     GET_DIMENSIONS_COUNT = 61,
     GET_DIMENSIONS = 62,
     GET_TENSOR_SHAPE = 65,
@@ -61,7 +63,8 @@ static const void *marked[MAX_MARKED]; /* sessions and session options that aske
 static long inferences;
 static __thread int asks_about_cuda, wants_graphs;
 static __thread long stream;
-static struct { const void *key; long number; } noted[MAX_MARKED]; /* pictures of a binding, graph of run options, stream of a session */
+static struct { const void *key; long number; } noted[MAX_MARKED]; /* pictures of a binding, and its input one further; graph of run
+                                                                      options; stream of a session */
 static int hung;
 
 static void *failure(const char *message) { return ((status_function)real[CREATE_STATUS])(FAIL, message); }
@@ -229,6 +232,20 @@ static long pictures(const void *tensor) {
     return (long)dimensions[0];
 }
 
+static void *data_of(const void *tensor) {
+    void *data;
+    ((void *(*)(const void *, void **))real[GET_TENSOR_MUTABLE_DATA])(tensor, &data);
+    return data;
+}
+
+/* Blackens the input of an inference of this level: RGB from 0 to 1, float32, 64 x 64 px. */
+static void garble(void *input, long batch, long level) {
+    char words[MAX_WORDS];
+    long from;
+    behaviour(words);
+    if (sscanf(words, "garbled %ld", &from) == 1 && level >= from) memset(input, 0, (size_t)batch * 3 * 64 * 64 * sizeof(float));
+}
+
 /* The failure of an inference of so many pictures; NULL if it works. */
 static void *inference_failure(long batch) {
     char words[MAX_WORDS];
@@ -252,6 +269,7 @@ static void *run(void *session, const void *options, const char *const *input_na
         note("run", batch);
         void *status = inference_failure(batch);
         if (status) return status;
+        garble(data_of(inputs[0]), batch, 0);
     }
     return ((void *(*)(void *, const void *, const char *const *, const void *const *, size_t, const char *const *, size_t, void **))
                 real[RUN])(session, options, input_names, inputs, input_count, output_names, output_count, outputs);
@@ -269,11 +287,13 @@ static void *add_run_config_entry(void *options, const char *key, const char *va
 
 static void *bind_input(void *binding, const char *name, const void *value) {
     remember(binding, pictures(value));
+    remember((const char *)binding + 1, (long)data_of(value));
     return ((void *(*)(void *, const char *, const void *))real[BIND_INPUT])(binding, name, value);
 }
 
 static void release_io_binding(void *binding) {
     forget(binding);
+    forget((const char *)binding + 1);
     ((void (*)(void *))real[RELEASE_IO_BINDING])(binding);
 }
 
@@ -297,6 +317,7 @@ static void *run_with_binding(void *session, const void *options, const void *bi
     void *status = inference_failure(batch);
     if (!status) status = flush(session);
     if (status) return status;
+    garble((void *)number_of((const char *)binding + 1), batch, graph >= 0 ? 2 : 1);
     return ((void *(*)(void *, const void *, const void *))real[RUN_WITH_BINDING])(session, options, binding);
 }
 

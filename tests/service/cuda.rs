@@ -20,13 +20,13 @@ use super::gpu::compile_driver;
 use super::stop::Gate;
 
 /// ONNX Runtime with a CUDA provider of ours.
-pub(super) struct FakeCuda {
+pub(crate) struct FakeCuda {
     folder: TempDir,
 }
 
 impl FakeCuda {
     /// Compiles the library; `behaviour` is one of those that cuda.c lists.
-    pub(super) fn new(behaviour: &str) -> Self {
+    pub(crate) fn new(behaviour: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/cuda.c");
         let library = folder.path().join("libonnxruntime.so");
@@ -115,8 +115,8 @@ pub(super) fn lost(program: Program) -> (Ended, String) {
     (ended, line)
 }
 
-/// The number of inferences before the GPU is lost: two of the warm-up, and about half of the frames.
-const SOUND_INFERENCES: u64 = 2 + FRAMES / 2;
+/// The number of inferences before the GPU is lost: two of the warm-up, one of the self-test, and about half of the frames.
+const SOUND_INFERENCES: u64 = 3 + FRAMES / 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_gpu_fails_the_health_and_ends_the_process_in_order_and_no_event_is_lost() {
@@ -205,7 +205,7 @@ async fn a_session_is_made_and_warmed_up_by_the_thread_that_runs_it() {
     program.camera_after("front", FRAMES);
     assert!(program.stop().status.success());
     let calls = calls(&cuda, &["session", "run"]);
-    assert_eq!((calls[0].0.as_str(), calls.len() as u64), ("session", 1 + 2 + FRAMES));
+    assert_eq!((calls[0].0.as_str(), calls.len() as u64), ("session", 1 + 3 + FRAMES));
     // Linux keeps 15 characters of a thread's name.
     assert!(calls.iter().all(|(.., thread)| thread == "detect-yolov8.o"), "{calls:?}");
     sim.stop().await;
@@ -215,7 +215,7 @@ async fn a_session_is_made_and_warmed_up_by_the_thread_that_runs_it() {
 pub(super) fn batched(cameras: &[&str]) -> String {
     let cameras: String = cameras.iter().map(|id| camera(id)).collect();
     let any = cameras.replace("tiny/yolov8.onnx", "tiny/yolov8_dynamic.onnx");
-    format!("publishers:\n  local_dir: events\ndevice: cuda\ncameras:\n{any}")
+    format!("publishers:\n  local_dir: events\ndevice: cuda\ndecode: cpu\ncameras:\n{any}")
 }
 
 /// Returns the sizes of the batches so far, in order.
@@ -235,7 +235,7 @@ async fn the_warm_up_begins_with_the_largest_batch_and_halves_what_does_not_fit(
     let sim = sim();
     let cuda = FakeCuda::new("memory 4 0");
     let program = Program::start(cuda.command(), &batched(&["front"]), &sim.endpoint(), None);
-    assert_eq!(batches(&cuda), [16, 8, 4, 2, 1, 1]);
+    assert_eq!(batches(&cuda), [16, 8, 4, 2, 1, 1, 1]);
     assert_eq!(limited(&program), 2.0);
     assert!(program.stop().status.success());
     let log = std::fs::read_to_string(cuda.file("calls")).unwrap();
@@ -243,8 +243,8 @@ async fn the_warm_up_begins_with_the_largest_batch_and_halves_what_does_not_fit(
     sim.stop().await;
 }
 
-/// Inferences of the warm-up: one of each size, and a second one of a single frame.
-pub(super) const WARM_UP: usize = 6;
+/// Inferences before the first frame: one of each size, a second one of a single frame, and the self-test's.
+pub(super) const WARM_UP: usize = 7;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_runs_out_of_memory_costs_no_frame() {
@@ -285,6 +285,29 @@ async fn the_providers_of_a_models_nodes_are_shown() {
         assert!(metrics.contains(&format!("kvs_infer_detect_nodes{labels} {all}\n")), "{metrics}");
         assert!(program.stop().status.success());
     }
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_computes_other_numbers_than_the_cpu_is_not_used() {
+    let (sim, clips) = (sim(), TempDir::new().unwrap());
+    store(&sim, "front-stream", &film(clips.path(), 0)).await;
+    let cuda = FakeCuda::new("garbled 0");
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("cameras.yaml");
+    std::fs::write(&file, config("cuda")).unwrap();
+    let output = cuda.command().args(["models", "--config"]).arg(file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    let reason = "the self-test of the GPU failed: for a built-in picture, output0 differs by ";
+    assert!(!output.status.success() && said.contains(reason), "{said}");
+
+    let program = Program::start(cuda.command_with_driver(), &auto(), &sim.endpoint(), None);
+    let model = model_when(&program, |model| model["degraded"].is_string());
+    assert_eq!(model["device"], "cpu");
+    let (_, health) = program.get("/healthz");
+    assert!(health.contains(TRIED_AGAIN) && health.contains(reason), "{health}");
+    program.events_until(&LABELS.map(|label| ("front", label)));
+    assert!(program.stop().status.success());
     sim.stop().await;
 }
 
@@ -355,7 +378,7 @@ async fn a_model_that_fell_back_moves_to_the_gpu_when_that_works_again() {
     assert_metric(&program, "kvs_infer_detect_nodes{model=\"yolov8.onnx\",provider=\"cpu\"} 0");
     store(&sim, "front-stream", &film).await;
     program.camera_after("front", 2 * FRAMES);
-    assert_eq!(batches(&cuda).len() as u64, 4 + FRAMES, "the warm-up, and each frame since");
+    assert_eq!(batches(&cuda).len() as u64, 5 + FRAMES, "the warm-up, the self-test, and each frame since");
 
     cuda.behave("after 0 CUDA failure 719: unspecified launch failure");
     store(&sim, "front-stream", &film).await;

@@ -13,14 +13,15 @@ use test_support::program::Program;
 use super::cuda::{FakeCuda, batched, batches, calls, lost};
 
 /// Returns the program on both libraries.
-fn command(cuda: &FakeCuda, driver: &FakeDriver) -> Command {
+pub(crate) fn command(cuda: &FakeCuda, driver: &FakeDriver) -> Command {
     let mut command = cuda.command_with_driver();
-    command.env("LD_LIBRARY_PATH", driver.library().parent().unwrap());
+    command.env("LD_LIBRARY_PATH", driver.folder());
     command
 }
 
 fn config(device: &str) -> String {
-    format!("publishers:\n  local_dir: events\ndevice: {device}\ncameras:\n{}", camera("front"))
+    // NVDEC is tested in `crate::gpu`.
+    format!("publishers:\n  local_dir: events\ndevice: {device}\ndecode: cpu\ncameras:\n{}", camera("front"))
 }
 
 /// Returns the events of the film.
@@ -91,7 +92,11 @@ async fn each_size_of_a_batch_has_a_graph_of_its_own() {
     assert!(!metrics.contains("kvs_infer_detect_errors_total{"), "{metrics}");
     assert!(program.stop().status.success());
     let graphs: Vec<u32> = calls(&cuda, &["graph"]).into_iter().map(|(_, graph, _)| graph).collect();
-    assert_eq!(graphs[..7], [1, 16, 8, 4, 2, 1, 1], "the warm-up captures each");
+    assert_eq!(
+        graphs[..8],
+        [1, 16, 8, 4, 2, 1, 1, 1],
+        "the warm-up captures each, and the self-test runs one"
+    );
     // The first inference, from host memory, shows the shapes of the outputs.
     assert_eq!(batches(&cuda)[1..], graphs, "a batch of each size replays its graph");
     sim.stop().await;
@@ -106,8 +111,9 @@ async fn what_a_gpu_cannot_do_is_done_one_level_below_with_the_reason() {
     const PLAIN: &str = "ONNX Runtime, no CUDA graphs";
     let (sim, clips) = (sim(), TempDir::new().unwrap());
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
+    const DIFFERS: &str = "the self-test of the GPU failed: for a built-in picture, output0 differs by";
     let paints = "the CPU paints the pictures: ";
-    let table: [LevelCase<'_>; 7] = [
+    let table: [LevelCase<'_>; 9] = [
         ("no device", "works", "no_device", ON_CPU, &[paints, "CUDA failure 100"]),
         ("an old driver", "works", "driver 12040", ON_CPU, &[paints, "12.4", "install driver 580"]),
         ("kernels that do not compile", "works", "ptx", ON_CPU, &[paints, "cuModuleLoadDataEx"]),
@@ -127,6 +133,8 @@ async fn what_a_gpu_cannot_do_is_done_one_level_below_with_the_reason() {
             &["there are no CUDA graphs: ", "cannot use the graph capture"],
         ),
         ("no capture", "uncaptured", "", PLAIN, &["there are no CUDA graphs: ", "CUDA failure 900"]),
+        ("graphs compute wrong", "garbled 2", "", PLAIN, &["there are no CUDA graphs: ", DIFFERS]),
+        ("batches compute wrong", "garbled 1", "", ON_CPU, &[paints, DIFFERS]),
     ];
     for (name, behaviour, faults, wanted, words) in table {
         let (cuda, driver) = (FakeCuda::new(behaviour), FakeDriver::new());

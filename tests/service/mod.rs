@@ -10,14 +10,14 @@
 mod access;
 mod bench;
 mod cluster;
-mod cuda;
+pub(crate) mod cuda;
 mod delivery;
 mod environment;
 mod faults;
 mod following;
 mod gops;
 mod gpu;
-mod gpu_path;
+pub(crate) mod gpu_path;
 mod hls;
 mod idle;
 mod inspect;

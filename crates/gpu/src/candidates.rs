@@ -4,7 +4,7 @@
 //! Their numbers are those of the output. Some kilobytes leave the GPU instead of the whole output.
 
 use super::context::{CudaContext, CudaStream, DeviceBuffer, DeviceSlice, InFlight, PinnedBuffer};
-use super::driver::{DeviceAddress, RowCopy};
+use super::driver::{DeviceAddress, DeviceRows};
 use super::error::GpuError;
 use super::launch::{ArgumentBytes, Kernel, MAX_FRAMES, blocks, int};
 use super::paint::ElementType;
@@ -125,23 +125,13 @@ impl CandidateReader {
             stream.launch(Kernel::Candidates, grid, [THREADS, 1], &arguments)?;
         }
         let packed = self.packed.all();
-        let rows = |from: DeviceAddress, from_pitch, at: usize, row_bytes, rows| RowCopy {
-            from,
-            from_pitch,
-            to: packed.address + at as DeviceAddress,
-            to_pitch: row_bytes,
-            row_bytes,
-            rows,
-        };
         if slots > 0 {
-            stream.copy_rows(&rows(self.counts.all().address, counts_bytes, 0, counts_bytes, 1))?;
-            stream.copy_rows(&rows(
-                self.found.all().address,
-                SLOT_BYTES,
-                counts_bytes,
-                FIRST_BYTES,
-                slots,
-            ))?;
+            let (address, row_bytes) = (self.counts.all().address, counts_bytes);
+            let counts = DeviceRows { address, pitch: row_bytes, row_bytes, rows: 1 };
+            stream.copy_rows(&counts, packed.address, row_bytes)?;
+            let (address, row_bytes) = (self.found.all().address, FIRST_BYTES);
+            let found = DeviceRows { address, pitch: SLOT_BYTES, row_bytes, rows: slots };
+            stream.copy_rows(&found, packed.address + counts_bytes as DeviceAddress, row_bytes)?;
         }
         let bytes = counts_bytes + slots * FIRST_BYTES;
         self.pending = Some((slots, stream.download(DeviceSlice { bytes, ..packed }, staging)?));

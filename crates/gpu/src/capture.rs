@@ -3,13 +3,24 @@
 //! ONNX Runtime captures in CUDA's global mode: a call of another thread that could wait for the GPU, such as an allocation, fails
 //! meanwhile, and makes the capture fail. So who captures is alone, and all other work on a GPU is shared.
 
+use std::cell::Cell;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static WORK: RwLock<()> = RwLock::new(());
 
-/// Work on a GPU that captures nothing, until it is dropped. A thread has at most one.
+thread_local! {
+    /// The number of guards of this thread.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Work on a GPU that captures nothing, until it is dropped.
+///
+/// A thread may begin work within work. Guards are dropped in the reverse order of their beginning, as those of scopes are.
 #[derive(Debug)]
-pub struct GpuWork(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'static, ()>);
+pub struct GpuWork(
+    // Unset within other work of the thread: a second read lock would wait for a capture that waits for the first.
+    #[expect(dead_code, reason = "held, not read")] Option<RwLockReadGuard<'static, ()>>,
+);
 
 /// The capture of a graph, until it is dropped.
 #[derive(Debug)]
@@ -19,8 +30,17 @@ impl GpuWork {
     /// Waits for a capture that is under way, and keeps others from beginning.
     #[must_use]
     pub fn begin() -> Self {
+        let depth = DEPTH.get();
         // A panic of another thread leaves nothing half-done here.
-        Self(WORK.read().unwrap_or_else(PoisonError::into_inner))
+        let guard = (depth == 0).then(|| WORK.read().unwrap_or_else(PoisonError::into_inner));
+        DEPTH.set(depth + 1);
+        Self(guard)
+    }
+}
+
+impl Drop for GpuWork {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get().saturating_sub(1));
     }
 }
 
@@ -56,5 +76,27 @@ mod tests {
         });
         let _first = GpuWork::begin();
         thread::spawn(|| drop(GpuWork::begin())).join().unwrap();
+    }
+
+    #[test]
+    fn work_may_begin_within_work_while_a_capture_waits() {
+        let (sender, order) = channel();
+        thread::scope(|scope| {
+            let outer = GpuWork::begin();
+            scope.spawn(|| {
+                let _capture = GraphCapture::begin();
+                sender.send("capture").unwrap();
+            });
+            // Once the capture waits, a lock for reading is refused; it cannot be seen from outside when that is.
+            while super::WORK.try_read().is_ok() {
+                thread::yield_now();
+            }
+            drop(GpuWork::begin());
+            assert_eq!(order.try_recv().ok(), None, "the outer work is not over");
+            drop(outer);
+            assert_eq!(order.recv(), Ok("capture"));
+        });
+        let _next = GpuWork::begin();
+        assert!(super::WORK.try_write().is_err(), "the lock is taken again");
     }
 }

@@ -8,14 +8,14 @@ use std::ffi::CStr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use super::driver::{CudaDriver, DeviceAddress, Handle, RowCopy};
+use super::driver::{CudaDriver, DeviceAddress, DeviceRows, Handle};
 use super::error::GpuError;
 use super::launch::{ArgumentBytes, Kernel};
 
 /// The kernels, which the driver compiles for its GPU.
 const PTX: &str = concat!(include_str!("../kernels/kernels.ptx"), "\0");
 
-/// The primary context of a GPU, with our kernels in it. A clone refers to the same context.
+/// The primary context of a GPU, which all parts of a process share. A clone refers to the same context.
 #[derive(Clone, Debug)]
 pub struct CudaContext {
     shared: Arc<RetainedContext>,
@@ -28,7 +28,7 @@ struct RetainedContext {
     device: i32,
     name: String,
     handle: Handle,
-    /// Unset while the kernels are being loaded.
+    /// Unset without the kernels.
     module: Option<Handle>,
     kernels: Vec<Handle>,
 }
@@ -40,14 +40,18 @@ impl CudaContext {
     ///
     /// There is no such GPU, or the driver's: the GPU is too old for the kernels, or its memory is full.
     pub fn retain(driver: &CudaDriver, ordinal: u32) -> Result<Self, GpuError> {
-        let (device, name) = driver.device(ordinal)?;
-        let handle = driver.retain_context(device)?;
-        let driver = driver.clone();
-        // Built before the next call can fail, so that `drop` releases what is retained.
-        let mut retained =
-            RetainedContext { driver, ordinal, device, name, handle, module: None, kernels: Vec::new() };
+        let mut retained = RetainedContext::new(driver, ordinal)?;
         retained.load_kernels()?;
         Ok(Self { shared: Arc::new(retained) })
+    }
+
+    /// Retains the primary context of GPU `ordinal` for copies: a kernel cannot be launched by way of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no such GPU, or the driver's.
+    pub fn retain_without_kernels(driver: &CudaDriver, ordinal: u32) -> Result<Self, GpuError> {
+        Ok(Self { shared: Arc::new(RetainedContext::new(driver, ordinal)?) })
     }
 
     /// Returns the number of the GPU, from 0.
@@ -69,7 +73,7 @@ impl CudaContext {
     }
 
     /// Makes the context that of the calling thread, and returns the driver.
-    fn driver(&self) -> Result<&CudaDriver, GpuError> {
+    pub(crate) fn driver(&self) -> Result<&CudaDriver, GpuError> {
         // At each call: threads of a pool, FFmpeg and ONNX Runtime change the context of a thread.
         self.shared.driver.bind(self.shared.handle)?;
         Ok(&self.shared.driver)
@@ -83,6 +87,13 @@ impl PartialEq for CudaContext {
 }
 
 impl RetainedContext {
+    fn new(driver: &CudaDriver, ordinal: u32) -> Result<Self, GpuError> {
+        let (device, name) = driver.device(ordinal)?;
+        let handle = driver.retain_context(device)?;
+        let driver = driver.clone();
+        Ok(Self { driver, ordinal, device, name, handle, module: None, kernels: Vec::new() })
+    }
+
     fn load_kernels(&mut self) -> Result<(), GpuError> {
         let ptx = CStr::from_bytes_with_nul(PTX.as_bytes());
         let ptx = ptx.map_err(|_| GpuError::Argument("the kernels contain a zero byte"))?;
@@ -229,8 +240,28 @@ impl CudaStream {
         self.context.driver()?.fill(of.address, value, of.bytes, self.handle)
     }
 
-    pub(crate) fn copy_rows(&self, copy: &RowCopy) -> Result<(), GpuError> {
-        self.context.driver()?.copy_rows(copy, self.handle)
+    /// Copies rows to host memory, without padding between them, and waits for the end.
+    ///
+    /// # Errors
+    ///
+    /// `to` is shorter, or the driver's.
+    pub fn download_rows_now(&self, from: &DeviceRows, to: &mut [u8]) -> Result<(), GpuError> {
+        let bytes = from.row_bytes.checked_mul(from.rows);
+        let bytes = bytes.ok_or(GpuError::Argument("a plane on the GPU is larger than memory can be"))?;
+        check_lengths(bytes, bytes, to.len())?;
+        let driver = self.context.driver()?;
+        // SAFETY: the slice is borrowed until the copy is done: it is waited for in the next line, or has failed.
+        let started = unsafe { driver.download_rows(to.as_mut_ptr(), from, self.handle) };
+        started.and(driver.wait_for_stream(self.handle))
+    }
+
+    pub(crate) fn copy_rows(
+        &self,
+        from: &DeviceRows,
+        to: DeviceAddress,
+        to_pitch: usize,
+    ) -> Result<(), GpuError> {
+        self.context.driver()?.copy_rows(from, to, to_pitch, self.handle)
     }
 
     pub(crate) fn launch(
@@ -240,7 +271,8 @@ impl CudaStream {
         block: [u32; 2],
         arguments: &ArgumentBytes,
     ) -> Result<(), GpuError> {
-        let function = self.context.shared.kernels[kernel as usize];
+        let function = self.context.shared.kernels.get(kernel as usize);
+        let function = *function.ok_or(GpuError::Argument("a kernel was launched where none is loaded"))?;
         self.context.driver()?.launch(function, grid, block, arguments.as_bytes(), self.handle)
     }
 

@@ -40,15 +40,17 @@ impl Handle {
     }
 }
 
-/// A copy of rows within device memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RowCopy {
-    pub(crate) from: DeviceAddress,
-    pub(crate) from_pitch: usize,
-    pub(crate) to: DeviceAddress,
-    pub(crate) to_pitch: usize,
-    pub(crate) row_bytes: usize,
-    pub(crate) rows: usize,
+/// Rows in device memory, such as a plane of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceRows {
+    /// The address of the first row.
+    pub address: DeviceAddress,
+    /// Bytes from one row to the next.
+    pub pitch: usize,
+    /// The used bytes of a row.
+    pub row_bytes: usize,
+    /// The number of rows.
+    pub rows: usize,
 }
 
 /// CUDA_MEMCPY2D of cuda.h.
@@ -72,11 +74,36 @@ struct Memcpy2d {
     height: usize,
 }
 
+impl Memcpy2d {
+    /// Returns the copy of `from` to host memory, or to device memory where `to_host` is null.
+    fn of(from: &DeviceRows, to_device: DeviceAddress, to_host: *mut u8, to_pitch: usize) -> Self {
+        Self {
+            src_x: 0,
+            src_y: 0,
+            src_type: MEMORY_TYPE_DEVICE,
+            src_host: ptr::null(),
+            src_device: from.address,
+            src_array: ptr::null_mut(),
+            src_pitch: from.pitch,
+            dst_x: 0,
+            dst_y: 0,
+            dst_type: if to_host.is_null() { MEMORY_TYPE_DEVICE } else { MEMORY_TYPE_HOST },
+            dst_host: to_host.cast(),
+            dst_device: to_device,
+            dst_array: ptr::null_mut(),
+            dst_pitch: to_pitch,
+            width_bytes: from.row_bytes,
+            height: from.rows,
+        }
+    }
+}
+
 // Constants of cuda.h, 13.0.
 const SCHEDULE_BLOCKING_SYNC: c_uint = 4;
 const STREAM_NON_BLOCKING: c_uint = 1;
 const EVENT_BLOCKING_SYNC: c_uint = 1;
 const EVENT_DISABLE_TIMING: c_uint = 2;
+const MEMORY_TYPE_HOST: c_uint = 1;
 const MEMORY_TYPE_DEVICE: c_uint = 2;
 const JIT_ERROR_LOG: c_int = 5;
 const JIT_ERROR_LOG_BYTES: c_int = 6;
@@ -302,27 +329,30 @@ impl CudaDriver {
         self.check("cuMemcpyDtoHAsync", unsafe { (self.f().download)(to.cast(), from, bytes, stream.0) })
     }
 
-    pub(crate) fn copy_rows(&self, copy: &RowCopy, stream: Handle) -> Result<(), GpuError> {
-        let RowCopy { from, from_pitch, to, to_pitch, row_bytes, rows } = *copy;
-        let call = Memcpy2d {
-            src_x: 0,
-            src_y: 0,
-            src_type: MEMORY_TYPE_DEVICE,
-            src_host: ptr::null(),
-            src_device: from,
-            src_array: ptr::null_mut(),
-            src_pitch: from_pitch,
-            dst_x: 0,
-            dst_y: 0,
-            dst_type: MEMORY_TYPE_DEVICE,
-            dst_host: ptr::null_mut(),
-            dst_device: to,
-            dst_array: ptr::null_mut(),
-            dst_pitch: to_pitch,
-            width_bytes: row_bytes,
-            height: rows,
-        };
+    /// Copies rows to other device memory.
+    pub(crate) fn copy_rows(
+        &self,
+        from: &DeviceRows,
+        to: DeviceAddress,
+        to_pitch: usize,
+        stream: Handle,
+    ) -> Result<(), GpuError> {
+        let call = Memcpy2d::of(from, to, ptr::null_mut(), to_pitch);
         // SAFETY: the description lives during the call, and both sides are device memory, which the driver checks.
+        self.check("cuMemcpy2DAsync", unsafe { (self.f().copy_rows)(&call, stream.0) })
+    }
+
+    /// Copies rows to host memory, without padding between them.
+    ///
+    /// SAFETY (caller): `to` has `row_bytes * rows` bytes, which live and which nothing else uses until the copy is done.
+    pub(crate) unsafe fn download_rows(
+        &self,
+        to: *mut u8,
+        from: &DeviceRows,
+        stream: Handle,
+    ) -> Result<(), GpuError> {
+        let call = Memcpy2d::of(from, 0, to, from.row_bytes);
+        // SAFETY: by the caller's word; the description lives during the call, and the driver checks the device address.
         self.check("cuMemcpy2DAsync", unsafe { (self.f().copy_rows)(&call, stream.0) })
     }
 
@@ -437,7 +467,7 @@ impl CudaDriver {
         self.check("cuLaunchKernel", code)
     }
 
-    fn check(&self, call: &'static str, code: u32) -> Result<(), GpuError> {
+    pub(crate) fn check(&self, call: &'static str, code: u32) -> Result<(), GpuError> {
         match code {
             0 => Ok(()),
             _ => Err(GpuError::Call {
@@ -468,7 +498,7 @@ impl std::fmt::Debug for CudaDriver {
 }
 
 /// The loader's own words, which libloading keeps apart from the kind of the failure.
-fn loader_words(error: &libloading::Error) -> String {
+pub(crate) fn loader_words(error: &libloading::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 

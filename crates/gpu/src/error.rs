@@ -31,6 +31,22 @@ pub enum GpuError {
         /// The number of GPUs.
         count: u32,
     },
+    /// The driver's library for decoding cannot be loaded.
+    #[error("cannot load {library}: {reason}; a container needs the driver capability `video`")]
+    NoVideoLibrary {
+        /// The file name.
+        library: String,
+        /// The loader's words.
+        reason: String,
+    },
+    /// The GPU has no decoder.
+    #[error("GPU {ordinal} ({name}) has no NVDEC that decodes H.264")]
+    NoNvdec {
+        /// The number of the GPU, from 0.
+        ordinal: u32,
+        /// The name of the GPU.
+        name: String,
+    },
     /// A call of the driver failed.
     #[error("{call} failed: {name} ({code}), {text}")]
     Call {

@@ -1,7 +1,7 @@
 //! Pictures in device memory.
 
 use super::context::{CudaContext, CudaStream, DeviceBuffer, DeviceSlice, InFlight, PinnedBuffer};
-use super::driver::{DeviceAddress, RowCopy};
+use super::driver::{DeviceAddress, DeviceRows};
 use super::error::GpuError;
 use super::launch::{ArgumentBytes, int};
 
@@ -126,34 +126,36 @@ impl DeviceFrame {
         ]
     }
 
-    /// Copies an NV12 picture of the same size from other device memory, such as a decoder's pool.
-    ///
-    /// `luma` and `chroma`: address of the first row, and bytes from one row to the next. Both are memory of this context.
+    /// Copies the luma and the interleaved chroma of an NV12 picture of the same size from other memory of the GPU, such as a decoder's.
     ///
     /// # Errors
     ///
-    /// This picture is not NV12, a row is longer than its pitch, or the driver's.
-    pub fn copy_from(
-        &self,
-        stream: &CudaStream,
-        luma: (DeviceAddress, usize),
-        chroma: (DeviceAddress, usize),
-    ) -> Result<(), GpuError> {
+    /// This picture is not NV12, or the planes have another size, or the driver's.
+    pub fn copy_from(&self, stream: &CudaStream, planes: &[DeviceRows; 2]) -> Result<(), GpuError> {
         let ((columns, rows), (half_columns, half_rows)) = self.plane_sizes();
-        if self.layout != ChromaLayout::Interleaved || luma.1 < columns || chroma.1 < 2 * half_columns {
-            return Err(GpuError::Argument("a decoder's picture for the GPU is not NV12 of this size"));
-        }
         let [luma_at, chroma_at, _] = plane_offsets(self.size_px, self.layout);
         let [luma_pitch, chroma_pitch] = pitches(self.size_px, self.layout);
-        let copies = [
-            (luma, luma_at, luma_pitch, columns, rows),
-            (chroma, chroma_at, chroma_pitch, 2 * half_columns, half_rows),
-        ];
-        for ((from, from_pitch), at, to_pitch, row_bytes, rows) in copies {
-            let to = self.all().address + at as DeviceAddress;
-            stream.copy_rows(&RowCopy { from, from_pitch, to, to_pitch, row_bytes, rows })?;
+        let targets =
+            [(luma_at, luma_pitch, columns, rows), (chroma_at, chroma_pitch, 2 * half_columns, half_rows)];
+        for (from, (at, to_pitch, row_bytes, rows)) in planes.iter().zip(targets) {
+            let is_same = from.row_bytes == row_bytes && from.rows == rows && from.pitch >= row_bytes;
+            if self.layout != ChromaLayout::Interleaved || !is_same {
+                return Err(GpuError::Argument("a decoder's picture for the GPU is not NV12 of this size"));
+            }
+            stream.copy_rows(from, self.all().address + at as DeviceAddress, to_pitch)?;
         }
         Ok(())
+    }
+
+    /// Copies the picture to host memory and waits for it; returns Y, U and V without padding between rows.
+    ///
+    /// # Errors
+    ///
+    /// The driver's.
+    pub fn download_now(&self, stream: &CudaStream) -> Result<[Vec<u8>; 3], GpuError> {
+        let mut bytes = vec![0; self.bytes()];
+        stream.download_now(self.all(), &mut bytes)?;
+        Ok(self.unpack(&bytes))
     }
 
     /// Appends `PictureArgs`.

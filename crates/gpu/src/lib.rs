@@ -24,12 +24,14 @@ mod launch;
 mod luma;
 mod mask;
 mod paint;
+mod pool;
 mod proof;
+mod video;
 
 pub use candidates::{CANDIDATE_CAPACITY, CandidateReader, FoundBox, HeadLayout, OutputHead, SlotBoxes};
 pub use capture::{GpuWork, GraphCapture};
 pub use context::{CudaContext, CudaEvent, CudaStream, DeviceBuffer, DeviceSlice, InFlight, PinnedBuffer};
-pub use driver::{CudaDriver, DeviceAddress};
+pub use driver::{CudaDriver, DeviceAddress, DeviceRows};
 pub use error::{GpuError, is_sticky};
 pub use frame::{ChromaLayout, DeviceFrame, FramePlanes, MAX_FRAME_SIDE_PX};
 pub use launch::MAX_FRAMES;
@@ -39,4 +41,6 @@ pub use paint::{
     ChannelEncoding, ColorFactors, DeviceTables, ElementType, PaintJob, ResampleTables, RowTaps, TapTable,
     paint,
 };
+pub use pool::FramePool;
 pub use proof::{ExpectedResults, ProofFault, ProofInput, prove};
+pub use video::nvdec_engines;

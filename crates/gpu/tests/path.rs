@@ -4,12 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use gpu::{
     CandidateReader, ChannelEncoding, ChromaLayout, ColorFactors, CudaContext, CudaDriver, CudaStream,
-    DeviceBuffer, DeviceFrame, DeviceMask, DeviceSlice, DeviceTables, ElementType, FoundBox, FramePlanes,
-    GpuError, HeadLayout, LumaReader, MAX_FRAMES, MaskSpans, OutputHead, PaintJob, PinnedBuffer,
-    ResampleTables, RowTaps, SampleSpan, SlotBoxes, TapTable, paint,
+    DeviceBuffer, DeviceFrame, DeviceMask, DeviceRows, DeviceSlice, DeviceTables, ElementType, FoundBox,
+    FramePlanes, FramePool, GpuError, HeadLayout, LumaReader, MAX_FRAMES, MaskSpans, OutputHead, PaintJob,
+    PinnedBuffer, ResampleTables, RowTaps, SampleSpan, SlotBoxes, TapTable, paint,
 };
 use half::f16;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
@@ -157,14 +158,51 @@ fn a_decoders_picture_is_copied_whatever_its_pitch() {
     }
     let pool = DeviceBuffer::new(&context, bytes.len()).unwrap();
     stream.upload_now(&bytes, pool.all()).unwrap();
-    let (luma, chroma) = ((pool.all().address, 8), (pool.all().address + 32, 8));
+    let luma = DeviceRows { address: pool.all().address, pitch: 8, row_bytes: 5, rows: 3 };
+    let chroma = DeviceRows { address: pool.all().address + 32, pitch: 8, row_bytes: 6, rows: 2 };
     let frame = DeviceFrame::new(&context, (5, 3), ChromaLayout::Interleaved).unwrap();
-    frame.copy_from(&stream, luma, chroma).unwrap();
+    frame.copy_from(&stream, &[luma, chroma]).unwrap();
     assert_eq!(downloaded(&stream, &frame), planes);
+    assert_eq!(frame.download_now(&stream).unwrap(), planes);
+    let mut rows = [0; 12];
+    stream.download_rows_now(&chroma, &mut rows).unwrap();
+    let pairs = planes[1].iter().zip(&planes[2]).flat_map(|(u, v)| [*u, *v]);
+    assert_eq!(rows.to_vec(), pairs.collect::<Vec<_>>());
     let planar = DeviceFrame::new(&context, (5, 3), ChromaLayout::Planar).unwrap();
     let refused = "a decoder's picture for the GPU is not NV12 of this size; this is a fault of the program, please report it";
-    assert_eq!(error_of(planar.copy_from(&stream, luma, chroma)), refused);
-    assert_eq!(error_of(frame.copy_from(&stream, luma, (chroma.0, 5))), refused);
+    assert_eq!(error_of(planar.copy_from(&stream, &[luma, chroma])), refused);
+    for wrong in [DeviceRows { pitch: 5, ..chroma }, DeviceRows { row_bytes: 4, ..chroma }] {
+        assert_eq!(error_of(frame.copy_from(&stream, &[luma, wrong])), refused);
+    }
+}
+
+#[test]
+fn a_picture_is_used_again_once_nothing_refers_to_it() {
+    let context = opened(&FakeDriver::new());
+    let pool = FramePool::new(&context);
+    let of = |frame: &Arc<DeviceFrame>| Arc::as_ptr(frame).addr();
+    let (first, second) = (pool.take((8, 6)).unwrap(), pool.take((8, 6)).unwrap());
+    let (place, other) = (of(&first), pool.take((4, 4)).unwrap());
+    assert!(place != of(&second) && place != of(&other), "each is in use");
+    drop(first);
+    assert_ne!(of(&pool.take((4, 2)).unwrap()), place, "it has another size");
+    assert_eq!(of(&pool.take((8, 6)).unwrap()), place);
+}
+
+#[test]
+fn few_unused_pictures_are_kept() {
+    let driver = FakeDriver::new();
+    let pool = FramePool::new(&opened(&driver));
+    let many: Vec<_> = (0..40).map(|_| pool.take((8, 6)).unwrap()).collect();
+    drop(many);
+    // Each call frees one that is more than needed.
+    for _ in 0..40 {
+        let _used = pool.take((4, 4)).unwrap();
+    }
+    driver.set_faults("memory 1");
+    let kept: Vec<_> = std::iter::from_fn(|| pool.take((8, 6)).ok()).collect();
+    assert_eq!(kept.len(), 17, "those beside one in use");
+    assert!(pool.take((8, 6)).unwrap_err().is_out_of_memory());
 }
 
 #[test]

@@ -24,14 +24,15 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]. A keyframe without a frame of its own, such as one that is coded as two fields, is an error too.
     pub fn decode_keyframe(&mut self, packet: &Packet) -> Result<Arc<Frame>, DecodeError> {
+        let _work = self.choice.begin_work();
         // Nothing is held, so nothing comes out.
         let mut none = Vec::new();
         self.follow_track(packet, &mut none)?;
         self.follow_size(packet, &mut none)?;
         if self.needs_no_flush(packet) {
-            self.forget()
+            self.forget();
         } else {
-            self.flush()
+            self.flush();
         }
         let picture = self.decode_unit_alone(packet)?;
         let origin = PacketOrigin {
@@ -52,7 +53,7 @@ impl Decoder {
     /// Behind a flush, FFmpeg opens NVDEC's decoder of H.264 again, which takes longer than to decode a picture.
     fn needs_no_flush(&self, keyframe: &Packet) -> bool {
         let holds_nothing = self.opened.as_ref().is_some_and(|decoder| !decoder.has_b_frames());
-        self.choice.stream().is_some() && holds_nothing && keyframe.role() == PictureRole::Closed
+        self.choice.is_for_nvdec() && holds_nothing && keyframe.role() == PictureRole::Closed
     }
 
     /// Decodes the access unit without any other; returns its picture.
@@ -86,6 +87,7 @@ impl Decoder {
     /// # Errors
     /// FFmpeg cannot open the decoder again; it is opened with the next packet.
     pub fn release_buffers(&mut self) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         self.choice.become_idle(self.longest_gop_ms(), Instant::now());
         let Some(track) = self.track.clone().filter(|_| self.limit.is_self_contained()) else {
             return Ok(());
@@ -118,6 +120,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]; the next packet may be pushed.
     pub fn restart_at(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let _work = self.choice.begin_work();
         self.flush();
         self.current = None;
         let kept = packet.clone();

@@ -27,6 +27,7 @@ impl Decoder {
     ///
     /// Nothing that the decoder has returned since is to be used: frames are missing.
     pub fn find_gpu_loss(&mut self) -> Option<String> {
+        let _work = self.choice.begin_work();
         self.choice.find_loss()
     }
 
@@ -67,19 +68,29 @@ impl Decoder {
 
     /// Takes the frames that wait out of NVDEC's surfaces, of which it has a few only.
     pub(super) fn free_surfaces(&mut self) {
-        let Some(stream) = self.choice.stream() else { return };
         let shows_times = self.shows_times();
+        let Some(copier) = self.choice.copier() else { return };
         let mut has_failed = false;
         for (origin, picture) in self.reorder.held_mut() {
             let latest = self.last_frame.as_ref().map_or(origin.media.0, |(_, last)| last.0 + MAX_RAISE_MS);
             let media = MediaMs(origin.media.0.max(latest));
             let is_needed = !origin.primes && (!shows_times || self.sampler.may_pick(media));
             let taken = std::mem::replace(picture, DecodedPicture::Unneeded);
-            *picture = self.pictures.free_surface(taken, Some(stream), is_needed);
+            *picture = self.pictures.free_surface(taken, Some(copier), is_needed);
             has_failed |= matches!(picture, DecodedPicture::Failed(_));
         }
         if has_failed {
             self.choice.suspect_loss();
         }
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // Ended here, and not with the other fields, for the guard: what FFmpeg and the reorder buffer free may be on the GPU.
+        let _work = self.choice.begin_work();
+        self.reorder.reset();
+        self.opened = None;
+        self.choice.close();
     }
 }

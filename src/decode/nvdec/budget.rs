@@ -62,6 +62,11 @@ impl DecodeBudget {
         Some(DecodeTicket { budget: Arc::clone(self), number })
     }
 
+    /// Returns the capacity, macroblocks per second.
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
     /// Returns the part of the capacity that is taken, 1 if all of it is.
     #[cfg(test)]
     fn load(&self) -> f64 {

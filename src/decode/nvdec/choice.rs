@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ffmpeg_next::frame::Video;
+use gpu::{CudaStream, GpuError, GpuWork};
 
 use super::budget::{DecodeTicket, macroblocks};
-use super::cuda::{CudaError, CudaStream};
+use super::gpu_pictures::SurfaceCopier;
 use super::gpus::NvdecGpu;
-use super::hw_device::{HardwareDevice, is_on_gpu};
 use super::sent_rate::SentRate;
+use crate::decode::hw_device::{HardwareDevice, is_on_gpu};
 use crate::media::MediaMs;
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{DecoderFellBack, DecoderInUse, FallbackReason};
@@ -42,8 +43,8 @@ pub(in super::super) struct DecoderChoice {
     /// The GPU that may decode; `None`: the CPU decodes by configuration.
     gpu: Option<Arc<NvdecGpu>>,
     ticket: Option<DecodeTicket>,
-    /// The stream of the open decoder, if it was opened for NVDEC.
-    stream: Option<Arc<CudaStream>>,
+    /// The copier of the open decoder's pictures, if it was opened for NVDEC.
+    copier: Option<SurfaceCopier>,
     open: OpenDecoder,
     size_px: (u32, u32),
     rate: SentRate,
@@ -63,7 +64,7 @@ enum Suspicion {
     #[default]
     None,
     Suspected,
-    Lost(CudaError),
+    Lost(GpuError),
 }
 
 /// The move of a camera to another decoder at a keyframe.
@@ -82,7 +83,7 @@ impl DecoderChoice {
             camera,
             gpu: None,
             ticket: None,
-            stream: None,
+            copier: None,
             open: OpenDecoder::default(),
             size_px: (0, 0),
             rate: SentRate::default(),
@@ -125,7 +126,7 @@ impl DecoderChoice {
 
     /// Returns the device for a decoder that is opened again for the same track; `None`: the CPU decodes it.
     pub(in super::super) fn reopen(&mut self, now: Instant) -> Option<HardwareDevice> {
-        self.stream = None;
+        self.copier = None;
         self.failures = 0;
         // FFmpeg's fallback is final for its decoder. A new one is not opened for NVDEC before the time has come.
         if self.open == OpenDecoder::Software && !self.is_retry_due() {
@@ -134,8 +135,8 @@ impl DecoderChoice {
         self.open = OpenDecoder::Cpu;
         self.ticket.as_ref()?;
         match self.new_device() {
-            Ok((device, stream)) => {
-                self.stream = Some(stream);
+            Ok((device, copier)) => {
+                self.copier = Some(copier);
                 self.open = OpenDecoder::Unproven;
                 Some(device)
             }
@@ -148,13 +149,23 @@ impl DecoderChoice {
 
     /// Gives everything back, because no decoder is open.
     pub(in super::super) fn close(&mut self) {
-        (self.ticket, self.stream, self.in_use) = (None, None, None);
+        (self.ticket, self.copier, self.in_use) = (None, None, None);
         (self.open, self.retry_at, self.failures) = (OpenDecoder::Cpu, None, 0);
     }
 
-    /// Returns the stream on which the open decoder works, if it was opened for NVDEC.
-    pub(in super::super) fn stream(&self) -> Option<&CudaStream> {
-        self.stream.as_deref()
+    /// Returns true if the open decoder was opened for NVDEC.
+    pub(in super::super) fn is_for_nvdec(&self) -> bool {
+        self.copier.is_some()
+    }
+
+    /// Returns the copier of the open decoder's pictures, if it was opened for NVDEC.
+    pub(in super::super) fn copier(&mut self) -> Option<&mut SurfaceCopier> {
+        self.copier.as_mut()
+    }
+
+    /// Returns a guard for calls that may work on the GPU; `None` for a camera that has none.
+    pub(in super::super) fn begin_work(&self) -> Option<GpuWork> {
+        self.gpu.as_ref().map(|_| GpuWork::begin())
     }
 
     /// Counts a packet that is sent to the decoder.
@@ -165,7 +176,7 @@ impl DecoderChoice {
     /// Follows a frame that the decoder returned, whose format shows which decoder it is.
     pub(in super::super) fn follow_frame(&mut self, frame: &Video, now: Instant) {
         self.size_px = (frame.width(), frame.height());
-        if self.stream.is_none() {
+        if self.copier.is_none() {
             return;
         }
         match (is_on_gpu(frame), self.open) {
@@ -191,7 +202,7 @@ impl DecoderChoice {
 
     /// Counts an error of the decoder.
     pub(in super::super) fn count_failure(&mut self) {
-        if self.stream.is_some() {
+        if self.copier.is_some() {
             self.failures += 1;
             self.suspicion.suspect();
         }
@@ -236,10 +247,12 @@ impl DecoderChoice {
     /// Returns the reason.
     pub(in super::super) fn find_loss(&mut self) -> Option<String> {
         let suspicion = std::mem::take(&mut self.suspicion);
-        let error = match (suspicion, &self.stream) {
+        let error = match (suspicion, &self.copier) {
             (Suspicion::Lost(error), _) => error,
             // A sticky error is returned by each later call.
-            (Suspicion::Suspected, Some(stream)) => stream.wait().err().filter(CudaError::is_sticky)?,
+            (Suspicion::Suspected, Some(copier)) => {
+                copier.stream().synchronize().err().filter(GpuError::is_sticky)?
+            }
             _ => return None,
         };
         let gpu = self.gpu.as_ref()?;
@@ -299,20 +312,24 @@ impl DecoderChoice {
         }
     }
 
-    fn new_device(&mut self) -> Result<(HardwareDevice, Arc<CudaStream>), String> {
+    fn new_device(&mut self) -> Result<(HardwareDevice, SurfaceCopier), String> {
         let Some(gpu) = &self.gpu else { return Err("no GPU decodes".to_owned()) };
-        let stream = CudaStream::new(&gpu.open()?.context).map_err(|error| {
+        let opened = gpu.open()?;
+        let created = CudaStream::new(&opened.context).and_then(|stream| {
+            let stream = Arc::new(stream);
+            Ok((Arc::clone(&stream), SurfaceCopier::new(stream, opened.pool.as_ref())?))
+        });
+        let (stream, copier) = created.map_err(|error| {
             let said = error.to_string();
             self.suspicion.find(error);
             said
         })?;
-        let stream = Arc::new(stream);
-        Ok((HardwareDevice::new(Arc::clone(&stream))?, stream))
+        Ok((HardwareDevice::new(stream)?, copier))
     }
 
     fn fall_back(&mut self, reason: FallbackReason, said: &str, now: Instant) {
         DecoderFellBack { camera: &self.camera, reason, said }.emit();
-        let is_ffmpegs = self.stream.is_some();
+        let is_ffmpegs = self.copier.is_some();
         let open = if is_ffmpegs { OpenDecoder::Software } else { OpenDecoder::Cpu };
         self.report(open, Some(said.to_owned()));
         self.retry_at = Some(self.next_retry());
@@ -354,7 +371,7 @@ impl Suspicion {
         }
     }
 
-    fn find(&mut self, error: CudaError) {
+    fn find(&mut self, error: GpuError) {
         if error.is_sticky() {
             *self = Self::Lost(error);
         }

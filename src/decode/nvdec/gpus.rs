@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use gpu::{CudaContext, CudaDriver, FramePool, GpuWork, nvdec_engines};
 use kvs_config::raw::DecodeDevice;
 
-use super::budget::{DecodeBudget, capacity_of};
-use super::cuda::CudaContext;
+use super::budget::{DecodeBudget, capacity_of, macroblocks};
+use super::self_test::test_nvdec;
 use crate::base::lock;
 use crate::telemetry::decode::{NvdecOpened, NvdecUnavailable};
 
 /// A function that is called with the reason of a loss.
-type GpuLossListener = Box<dyn Fn(String) + Send + Sync>;
+type GpuLossListener = dyn Fn(String) + Send + Sync;
+
+/// A function that returns a GPU by its index once its kernels have proved themselves, else the reason why they cannot be used.
+type KernelOpener = dyn Fn(u32) -> Result<CudaContext, String> + Send + Sync;
 
 /// The GPUs of the service, opened when the first camera needs them; clones share them.
 #[derive(Clone)]
@@ -24,20 +28,28 @@ struct GpusInner {
     choice: DecodeDevice,
     gpus: Mutex<BTreeMap<u32, Arc<NvdecGpu>>>,
     on_loss: Arc<GpuLossListener>,
+    kernels: Arc<KernelOpener>,
 }
 
 impl GpuDecoders {
-    /// Returns the GPUs for this choice; `on_loss` is called when one is lost.
+    /// Returns the GPUs for this choice.
+    ///
+    /// `on_loss` is called when one is lost. `kernels` returns a GPU by its index, with kernels that can be used, so that pictures stay
+    /// there; or the reason why pictures are copied to host memory.
     #[must_use]
-    pub fn new(choice: DecodeDevice, on_loss: impl Fn(String) + Send + Sync + 'static) -> Self {
-        let on_loss: Arc<GpuLossListener> = Arc::new(Box::new(on_loss));
-        Self { inner: Arc::new(GpusInner { choice, gpus: Mutex::default(), on_loss }) }
+    pub fn new(
+        choice: DecodeDevice,
+        kernels: impl Fn(u32) -> Result<CudaContext, String> + Send + Sync + 'static,
+        on_loss: impl Fn(String) + Send + Sync + 'static,
+    ) -> Self {
+        let (kernels, on_loss) = (Arc::new(kernels), Arc::new(on_loss));
+        Self { inner: Arc::new(GpusInner { choice, gpus: Mutex::default(), on_loss, kernels }) }
     }
 
     /// Returns no GPU for any camera.
     #[must_use]
     pub fn none() -> Self {
-        Self::new(DecodeDevice::Cpu, |_| {})
+        Self::new(DecodeDevice::Cpu, |_| Err(String::new()), |_| {})
     }
 
     /// Returns the GPU that decodes a camera whose models run on the GPU `of_models`; `None`: the CPU decodes it.
@@ -61,10 +73,29 @@ impl GpuDecoders {
         }
     }
 
+    /// Opens the GPU with this index and tests it; returns for how many cameras of 1920 x 1080 px at 30 frames per second it counts.
+    ///
+    /// # Errors
+    /// The reason why it cannot decode.
+    pub fn cameras_of(&self, index: u32) -> Result<u64, String> {
+        self.gpu(index).open().map(|opened| opened.budget.capacity() / (30 * macroblocks((1920, 1080))))
+    }
+
+    /// Returns the reason for which a GPU that was to decode does not, if there is one.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        let gpus = lock(&self.inner.gpus);
+        gpus.values().find_map(|gpu| {
+            let reason = gpu.opened.get()?.as_ref().err()?;
+            Some(format!("cameras are decoded on the CPU, not by NVDEC of {gpu}: {reason}"))
+        })
+    }
+
     fn gpu(&self, index: u32) -> Arc<NvdecGpu> {
         let new = || {
-            let (opened, on_loss) = (OnceLock::new(), Arc::clone(&self.inner.on_loss));
-            Arc::new(NvdecGpu { index, opened, on_loss })
+            let GpusInner { kernels, on_loss, .. } = &*self.inner;
+            let (kernels, on_loss) = (Arc::clone(kernels), Arc::clone(on_loss));
+            Arc::new(NvdecGpu { index, opened: OnceLock::new(), kernels, on_loss })
         };
         Arc::clone(lock(&self.inner.gpus).entry(index).or_insert_with(new))
     }
@@ -80,13 +111,16 @@ impl fmt::Debug for GpuDecoders {
 pub struct NvdecGpu {
     index: u32,
     opened: OnceLock<Result<OpenedGpu, String>>,
+    kernels: Arc<KernelOpener>,
     on_loss: Arc<GpuLossListener>,
 }
 
 /// The context of a GPU, and the capacity of its decoders.
 pub(super) struct OpenedGpu {
-    pub(super) context: Arc<CudaContext>,
+    pub(super) context: CudaContext,
     pub(super) budget: Arc<DecodeBudget>,
+    /// The memory of pictures that stay on the GPU; `None` if they are copied to host memory.
+    pub(super) pool: Option<FramePool>,
 }
 
 impl NvdecGpu {
@@ -96,19 +130,32 @@ impl NvdecGpu {
     /// The reason why it cannot decode, which stays the same for the life of the process.
     pub(super) fn open(&self) -> Result<&OpenedGpu, String> {
         let opened = self.opened.get_or_init(|| {
-            let gpu = self.to_string();
-            let opened = CudaContext::retain(self.index).and_then(|context| {
-                let engines = context.nvdec_engines()?;
-                let capacity = capacity_of(engines);
-                NvdecOpened { gpu: &gpu, engines, capacity }.emit();
-                Ok(OpenedGpu { context: Arc::new(context), budget: DecodeBudget::new(capacity) })
-            });
+            let opened = self.open_now();
             if let Err(reason) = &opened {
-                NvdecUnavailable { gpu: &gpu, reason }.emit();
+                NvdecUnavailable { gpu: &self.to_string(), reason }.emit();
             }
             opened
         });
         opened.as_ref().map_err(Clone::clone)
+    }
+
+    fn open_now(&self) -> Result<OpenedGpu, String> {
+        let with_kernels = (self.kernels)(self.index);
+        let _work = GpuWork::begin();
+        let (context, pool) = match &with_kernels {
+            Ok(context) => (context.clone(), Some(FramePool::new(context))),
+            Err(_) => {
+                let plain = CudaDriver::load()
+                    .and_then(|driver| CudaContext::retain_without_kernels(&driver, self.index));
+                (plain.map_err(|error| error.to_string())?, None)
+            }
+        };
+        let engines = nvdec_engines(&context).map_err(|error| error.to_string())?;
+        test_nvdec(&context).map_err(|fault| fault.to_string())?;
+        let capacity = capacity_of(engines);
+        let to_host = with_kernels.err();
+        NvdecOpened { gpu: &self.to_string(), engines, capacity, to_host: to_host.as_deref() }.emit();
+        Ok(OpenedGpu { context, budget: DecodeBudget::new(capacity), pool })
     }
 
     /// Reports the loss of the GPU to the service.

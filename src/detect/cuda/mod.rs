@@ -8,3 +8,4 @@ mod proved_gpu;
 pub(super) use device_model::DeviceOutputs;
 pub(super) use device_path::DevicePath;
 pub(super) use proved_gpu::ProvedGpu;
+pub use proved_gpu::proved_context;

@@ -27,17 +27,32 @@ pub(super) struct PicturePainter {
     /// By width and height of the picture, px.
     tables: BTreeMap<(u32, u32), DeviceTables>,
     /// The pictures of the next batch, in the order of its slots.
-    pictures: Vec<UploadedPicture>,
+    pictures: Vec<BatchPicture>,
     /// The reason for which a picture of the next batch is not on its way.
     fault: Option<GpuError>,
     memory: PictureMemory,
 }
 
-/// A picture on its way to the GPU.
-struct UploadedPicture {
-    frame: DeviceFrame,
+/// A picture of a batch.
+struct BatchPicture {
+    origin: PictureOrigin,
     color: ColorFactors,
-    upload: InFlight<PinnedBuffer>,
+}
+
+enum PictureOrigin {
+    /// In the memory of this GPU, by its decoder.
+    Decoded(Arc<DeviceFrame>),
+    /// On its way from host memory.
+    Uploaded { frame: DeviceFrame, upload: InFlight<PinnedBuffer> },
+}
+
+impl BatchPicture {
+    fn frame(&self) -> &DeviceFrame {
+        match &self.origin {
+            PictureOrigin::Decoded(frame) => frame,
+            PictureOrigin::Uploaded { frame, .. } => frame,
+        }
+    }
 }
 
 /// Memory for pictures that is kept for later ones: to allocate and to free it stops the GPU.
@@ -62,38 +77,53 @@ impl PicturePainter {
         }
     }
 
-    /// Starts to copy a frame for a slot; slot 0 begins a batch.
+    /// Takes a frame for a slot, and starts to copy it unless it is on this GPU; slot 0 begins a batch.
     ///
     /// # Errors
     /// The picture cannot be read. A failure of the GPU is the error of [`Self::paint`].
     pub(super) fn add(&mut self, slot: usize, frame: &Frame) -> Result<Letterbox, PictureFault> {
-        let _work = GpuWork::begin();
         if slot == 0 {
             self.recycle();
         }
-        let Surface::Host(picture) = &frame.surface;
-        let view = picture.view();
-        check_planes(&view)?;
-        let (width, height) = (view.width_px, view.height_px);
+        let frame_px = frame.surface.size_px();
         let letterbox =
-            Letterbox::fit((width, height), self.side_px).ok_or(PictureFault::Empty(width, height))?;
-        match self.upload(&view, letterbox) {
+            Letterbox::fit(frame_px, self.side_px).ok_or(PictureFault::Empty(frame_px.0, frame_px.1))?;
+        let added = match &frame.surface {
+            Surface::Cuda(picture) if picture.frame().context() == self.stream.context() => {
+                let (origin, color) = (PictureOrigin::Decoded(Arc::clone(picture.frame())), picture.color());
+                self.prepare_tables(letterbox).map(|()| BatchPicture { origin, color: color_factors(color) })
+            }
+            elsewhere => {
+                let view = elsewhere.view()?;
+                check_planes(&view)?;
+                self.upload(&view, letterbox)
+            }
+        };
+        match added {
             Ok(picture) => self.pictures.push(picture),
             Err(error) => self.fault = Some(error),
         }
         Ok(letterbox)
     }
 
-    fn upload(&mut self, view: &Yuv420<'_>, letterbox: Letterbox) -> Result<UploadedPicture, GpuError> {
-        if !self.tables.contains_key(&letterbox.frame_px) {
-            let tables = DeviceTables::upload(&self.stream, &resample_tables(letterbox))?;
-            self.tables.insert(letterbox.frame_px, tables);
-        }
+    fn upload(&mut self, view: &Yuv420<'_>, letterbox: Letterbox) -> Result<BatchPicture, GpuError> {
+        self.prepare_tables(letterbox)?;
+        let _work = GpuWork::begin();
         let frame = self.memory.frame(&self.stream, letterbox.frame_px)?;
         let staging = self.memory.staging(&self.stream, frame.bytes())?;
         let planes = FramePlanes { planes: view.planes, strides: view.strides };
         let upload = frame.upload(&self.stream, &planes, staging)?;
-        Ok(UploadedPicture { frame, color: color_factors(view.color), upload })
+        let origin = PictureOrigin::Uploaded { frame, upload };
+        Ok(BatchPicture { origin, color: color_factors(view.color) })
+    }
+
+    fn prepare_tables(&mut self, letterbox: Letterbox) -> Result<(), GpuError> {
+        if !self.tables.contains_key(&letterbox.frame_px) {
+            let _work = GpuWork::begin();
+            let tables = DeviceTables::upload(&self.stream, &resample_tables(letterbox))?;
+            self.tables.insert(letterbox.frame_px, tables);
+        }
+        Ok(())
     }
 
     /// Has the pictures of the batch painted into `input`, padding included.
@@ -106,10 +136,11 @@ impl PicturePainter {
             return Err(error);
         }
         let mut jobs = Vec::with_capacity(self.pictures.len());
-        for UploadedPicture { frame, color, .. } in &self.pictures {
+        for picture in &self.pictures {
+            let (frame, color) = (picture.frame(), picture.color);
             let tables = self.tables.get(&frame.size_px());
             let tables = tables.ok_or(GpuError::Argument("a picture on the GPU has no tables"))?;
-            jobs.push(PaintJob { frame, tables, color: *color });
+            jobs.push(PaintJob { frame, tables, color });
         }
         // A launch takes a limited number of pictures, and a graph may fix a larger batch.
         let mut rest = input;
@@ -123,15 +154,23 @@ impl PicturePainter {
         Ok(())
     }
 
-    /// Takes the memory of the pictures back, once their copies are done.
+    /// Gives the memory of the pictures back, once nothing reads it any more.
     fn recycle(&mut self) {
+        let _work = GpuWork::begin();
         self.fault = None;
         if self.tables.len() > MAX_TABLES {
             self.tables.clear();
         }
-        for UploadedPicture { frame, upload, .. } in self.pictures.drain(..) {
+        if self.pictures.iter().any(|picture| matches!(picture.origin, PictureOrigin::Decoded(_))) {
+            // The decoder writes into them again. The batch has ended, unless it failed: then its kernels may run, and its failure
+            // has been reported.
+            let _done = self.stream.synchronize();
+        }
+        for BatchPicture { origin, .. } in self.pictures.drain(..) {
             // A failed copy is reported by the batch, whose stream it is in; its memory is not used again.
-            if let Ok(staging) = upload.wait() {
+            if let PictureOrigin::Uploaded { frame, upload } = origin
+                && let Ok(staging) = upload.wait()
+            {
                 self.memory.keep(frame, staging);
             }
         }
@@ -173,14 +212,14 @@ impl PictureMemory {
 mod tests {
     use std::time::Instant;
 
-    use gpu::{CudaContext, CudaDriver, DeviceBuffer};
+    use gpu::{CudaContext, CudaDriver, DeviceBuffer, LUMA_CELLS};
     use test_support::gpu::FakeDriver;
 
     use super::*;
     use crate::detect::noise::Noise;
     use crate::detect::onnx::Tensor;
     use crate::detect::painted_input::PaintedInput;
-    use crate::media::{CameraId, Color, Fragment, HostPicture, Matrix, MediaMs};
+    use crate::media::{CameraId, Color, CudaPicture, Fragment, HostPicture, Matrix, MediaMs};
 
     /// Returns a frame of noise; each `seed` has another size.
     fn frame(seed: u32) -> Frame {
@@ -194,6 +233,50 @@ mod tests {
             media: MediaMs(0),
             arrived: Instant::now(),
             surface: Surface::Host(HostPicture::from_planes(size, planes, strides, color).unwrap()),
+        }
+    }
+
+    /// Returns the frame as a decoder on the GPU of `stream` leaves it there.
+    fn decoded(frame: Frame, stream: &Arc<CudaStream>) -> Frame {
+        let view = frame.surface.view().unwrap();
+        let size_px = (view.width_px, view.height_px);
+        let memory = DeviceFrame::new(stream.context(), size_px, ChromaLayout::Interleaved).unwrap();
+        let staging = PinnedBuffer::new(stream.context(), memory.bytes()).unwrap();
+        let planes = FramePlanes { planes: view.planes, strides: view.strides };
+        memory.upload(stream, &planes, staging).unwrap().wait().unwrap();
+        let luma = Box::new([0; LUMA_CELLS]);
+        let picture = CudaPicture::new(Arc::new(memory), view.color, luma, Arc::clone(stream));
+        Frame { surface: Surface::Cuda(picture), ..frame }
+    }
+
+    #[test]
+    fn a_picture_is_painted_where_its_decoder_left_it() {
+        let fake = FakeDriver::new();
+        let driver = CudaDriver::load_from(&fake.library()).unwrap();
+        let of_gpu = |index| {
+            let context = CudaContext::retain(&driver, index).unwrap();
+            Arc::new(CudaStream::new(&context).unwrap())
+        };
+        let (here, there) = (of_gpu(0), of_gpu(1));
+        let input = InputShape { batch: Some(3), width_px: 32, height_px: 24, half: false };
+        let mut by_gpu = PicturePainter::new(Arc::clone(&here), input, InputEncoding::default());
+        let mut by_cpu = PaintedInput::new(input, 3, InputEncoding::default());
+        let memory = DeviceBuffer::new(&here.context().clone(), 4 * 3 * 3 * 32 * 24).unwrap();
+        for batch in 0..2 {
+            let frames = [decoded(frame(batch), &here), frame(batch + 1), decoded(frame(batch + 2), &there)];
+            for (slot, of_batch) in frames.iter().enumerate() {
+                let place = by_gpu.add(slot, of_batch).unwrap();
+                assert_eq!(place, by_cpu.paint(slot, of_batch).unwrap());
+            }
+            let uploaded = |picture: &BatchPicture| matches!(picture.origin, PictureOrigin::Uploaded { .. });
+            assert_eq!(by_gpu.pictures.iter().map(uploaded).collect::<Vec<_>>(), [false, true, true]);
+            drop(frames);
+            by_gpu.paint(memory.all()).unwrap();
+            let Tensor::F32(want) = by_cpu.tensor() else { unreachable!("the input is f32") };
+            let mut bytes = vec![0; 4 * want.len()];
+            here.download_now(memory.all(), &mut bytes).unwrap();
+            let want: Vec<u8> = want.iter().flat_map(|number| number.to_ne_bytes()).collect();
+            assert!(bytes == want, "batch {batch}");
         }
     }
 

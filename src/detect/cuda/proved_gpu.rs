@@ -23,17 +23,7 @@ impl ProvedGpu {
     /// The reason for which its kernels cannot be used. A later call tries again.
     pub(in crate::detect) fn open(index: u32) -> Result<Self, String> {
         let _work = GpuWork::begin();
-        // Held during the proof: models that start at once need one.
-        let mut proved = lock(&PROVED);
-        let context = match proved.get(&index) {
-            Some(context) => context.clone(),
-            None => {
-                let context = proved_context(index)?;
-                proved.insert(index, context.clone());
-                context
-            }
-        };
-        let stream = CudaStream::new(&context).map_err(|error| words_of(&error))?;
+        let stream = CudaStream::new(&proved_context(index)?).map_err(|error| words_of(&error))?;
         Ok(Self { stream: Arc::new(stream) })
     }
 
@@ -48,10 +38,21 @@ impl ProvedGpu {
     }
 }
 
-fn proved_context(index: u32) -> Result<CudaContext, String> {
+/// Returns the GPU of this index, whose kernels have given the results of the CPU; the first time, they are compared.
+///
+/// # Errors
+/// The reason for which its kernels cannot be used. A later call tries again.
+pub fn proved_context(index: u32) -> Result<CudaContext, String> {
+    let _work = GpuWork::begin();
+    // Held during the proof: models and decoders that start at once need one.
+    let mut proved = lock(&PROVED);
+    if let Some(context) = proved.get(&index) {
+        return Ok(context.clone());
+    }
     let context = CudaDriver::load().and_then(|driver| CudaContext::retain(&driver, index));
     let context = context.map_err(|error| words_of(&error))?;
     prove_kernels(&context).map_err(|fault| fault.to_string())?;
+    proved.insert(index, context.clone());
     Ok(context)
 }
 

@@ -23,7 +23,7 @@ use crate::detect::onnx::{Net, Tensor, floats, shapes};
 use crate::detect::opening::{LoadCandidate, Opening};
 use crate::detect::spec::{Device, EngineInfo, ModelSpec};
 use crate::detect::steps::Steps;
-use crate::media::{BBox, Frame, ModelId, PlateText, Surface, Yuv420};
+use crate::media::{BBox, Frame, ModelId, PlateText, Yuv420};
 use crate::telemetry::detect::TextsRead;
 
 /// The maximum number of lines per inference, if the model does not fix the number.
@@ -218,7 +218,7 @@ impl BatchHandler for ReadEngine {
     fn infer_batch(&mut self, jobs: &[ReadJob]) -> Vec<JobResult<PlateTexts>> {
         let mut answers: Vec<JobResult<Vec<Parts>>> =
             jobs.iter().map(|job| Ok(vec![Parts::default(); job.boxes.len()])).collect();
-        for (width_px, lines) in lines(jobs, self.info.input) {
+        for (width_px, lines) in lines(jobs, self.info.input, &mut answers) {
             let mut rest = &*lines;
             while !rest.is_empty() {
                 let (batch, later) = rest.split_at(self.limit.sizes().taken(rest.len()));
@@ -253,14 +253,24 @@ fn store_texts(
     }
 }
 
-/// Returns the boxes of all jobs as lines, grouped by line width. Boxes outside of their frame are left out.
+/// Returns the boxes of all jobs as lines, grouped by line width. Boxes outside of their frame are left out. A picture that cannot be
+/// read is the answer of its job.
 ///
 /// A box whose shape allows two lines of text is read as a whole and by halves.
-fn lines<'a>(jobs: &'a [ReadJob], input: LineShape) -> BTreeMap<u32, Vec<TextLine<'a>>> {
+fn lines<'a>(
+    jobs: &'a [ReadJob],
+    input: LineShape,
+    answers: &mut [JobResult<Vec<Parts>>],
+) -> BTreeMap<u32, Vec<TextLine<'a>>> {
     let mut lines: BTreeMap<u32, Vec<TextLine<'a>>> = BTreeMap::new();
     for (i, job) in jobs.iter().enumerate() {
-        let Surface::Host(picture) = &job.frame.surface;
-        let view = picture.view();
+        let view = match job.frame.surface.view() {
+            Ok(view) => view,
+            Err(error) => {
+                answers[i] = Err(DetectError::picture(&job.frame, error.into()));
+                continue;
+            }
+        };
         for (j, bbox) in job.boxes.iter().enumerate() {
             let Some(crop) = crop(&view, bbox, job.expand) else { continue };
             let mut add = |part, crop: Yuv420<'a>| {

@@ -1,10 +1,11 @@
-//! The probes of the host: GPUs and the limit of open files.
+//! The probes of the host: GPUs, their video decoders, and the limit of open files.
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::base::{Asks, Finding, Probe};
-use crate::config::Settings;
-use crate::detect::Device;
+use crate::config::{DecodeDevice, Settings};
+use crate::decode::GpuDecoders;
+use crate::detect::{Device, proved_context};
 use crate::telemetry::{GpuDriver, Gpus};
 
 /// Files and connections of a program without cameras: outbox, sinks, 64 connections of HTTP.
@@ -14,13 +15,17 @@ const FILES_PER_CAMERA: u64 = 8;
 /// Minimum CUDA version of the driver for the libraries of the GPU image, as NVML encodes it: 13.0 (driver 580).
 const MIN_CUDA_VERSION: i32 = 13_000;
 
-/// Returns the probes of the limit of open files and, unless `device` is `cpu`, of the GPUs and their driver.
+/// Returns the probes of the limit of open files and, unless `device` is `cpu`, of the GPUs and their driver; and of NVDEC where it may
+/// decode.
 pub(super) fn probes(settings: &Settings) -> Vec<Probe> {
-    let (device, cameras) = (settings.device, settings.cameras.len());
+    let (device, decode, cameras) = (settings.device, settings.decode, settings.cameras.len());
     let open_files = async move { open_files(getrlimit(Resource::Nofile).current, cameras) };
     let gpu = Probe::new("gpu", Asks::Host, check_gpu(device));
     let gpu = (device != Device::Cpu).then_some(gpu);
-    gpu.into_iter().chain([Probe::new("open files", Asks::Host, open_files)]).collect()
+    // `auto` decodes where the models run.
+    let decodes = decode == DecodeDevice::Cuda || (decode == DecodeDevice::Auto && device != Device::Cpu);
+    let nvdec = decodes.then(|| Probe::new("nvdec", Asks::Host, check_nvdec(device, decode)));
+    gpu.into_iter().chain(nvdec).chain([Probe::new("open files", Asks::Host, open_files)]).collect()
 }
 
 /// Returns the finding about the limit of open files; `None` is no limit.
@@ -51,6 +56,31 @@ async fn check_gpu(device: Device) -> Finding {
              resourceRequirements GPU), or set device: auto or cpu",
         ),
         Some(facts) => check_driver(&facts),
+    }
+}
+
+async fn check_nvdec(device: Device, decode: DecodeDevice) -> Finding {
+    let index = if let Device::Cuda(index) = device { index } else { 0 };
+    let tested = tokio::task::spawn_blocking(move || {
+        let gpus = GpuDecoders::new(decode, proved_context, |_| {});
+        let has_driver = Gpus::open().driver().is_some();
+        (gpus.cameras_of(index), has_driver)
+    });
+    match tested.await {
+        Err(_) => Finding::fail("NVIDIA's or FFmpeg's library panicked; set decode: cpu, and report it"),
+        Ok((Ok(cameras), _)) => Finding::ok(format!(
+            "NVDEC of cuda:{index} decodes built-in clips as the CPU does; counted with room for {cameras} cameras of 1920x1080 px at 30 \
+             frames per second"
+        )),
+        Ok((Err(_), false)) if decode == DecodeDevice::Auto => {
+            Finding::ok("no NVIDIA driver: cameras are decoded on the CPU")
+        }
+        Ok((Err(reason), _)) if decode == DecodeDevice::Auto => {
+            Finding::warn(format!("cameras are decoded on the CPU: {reason}"))
+        }
+        Ok((Err(reason), _)) => {
+            Finding::fail(format!("decode: cuda does not work: {reason}; fix that, or write `decode: auto`"))
+        }
     }
 }
 

@@ -98,8 +98,7 @@ pub(crate) fn event(camera: &CameraId, id: &str, label: &str) -> Event {
 /// A JPEG of the luma; the labels' boxes are drawn as dark frames.
 pub(crate) fn encode() -> Encode {
     Arc::new(|frame, labels, _width_px| {
-        let Surface::Host(picture) = &frame.surface;
-        let view = picture.view();
+        let view = frame.surface.view()?;
         let (width, height) = (view.width_px as usize, view.height_px as usize);
         let mut pixels = view.planes[0].to_vec();
         labels.iter().for_each(|label| outline(&mut pixels, width, label));

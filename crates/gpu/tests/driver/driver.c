@@ -1,4 +1,5 @@
-/* A driver of NVIDIA's in host memory, for tests: libcuda.so.1 as the crate gpu uses it. None of it says how a real GPU behaves.
+/* A driver of NVIDIA's in host memory, for tests: libcuda.so.1 as the crate gpu and FFmpeg use it, and libnvcuvid.so.1 (nvdec.c), which
+ * is the same library under another name. None of it says how a real GPU behaves.
  *
  * "Device" memory is host memory, and a kernel is the function that a C compiler makes of kernels/kernels.cu, called once per thread. As
  * on a GPU, copies and kernels wait in a queue until something waits for them: the program reads stale memory where it forgets to wait,
@@ -6,7 +7,7 @@
  *
  * Compile it with  cc -shared -fPIC -O2 -ffp-contract=off -pthread driver.c -o libcuda.so.1
  *
- * Faults are in a file: $FAKE_CUDA_FAULTS, else `faults` in the folder of this library. It is read at each call. One fault per line:
+ * Faults are in the file `faults` in the folder of this library. It is read at each call. One fault per line:
  *   no_device           cuInit fails with 100
  *   driver VERSION      the version of the driver, such as 12040 (else 13000)
  *   memory N            the Nth allocation of device or pinned memory fails with 2, and each one after it
@@ -14,6 +15,12 @@
  *   sticky N CODE       after the Nth launch of a kernel, every call fails with CODE
  *   ptx                 the kernels cannot be compiled
  *   wrong KERNEL        the kernel gives a result with one wrong bit
+ *   wrong nvdec         the pictures of the program's self-test of NVDEC have one wrong bit
+ *   decoders N          there is no memory for more than N video decoders at once
+ *   picture N ERROR     the Nth picture cannot be decoded, with this number of an error
+ *   broken N ERROR      no picture from the Nth on can be decoded
+ *   map N ERROR         the Nth picture cannot be mapped
+ *   lost N              at the Nth picture the GPU is lost: from then on every call fails with 719
  * Counts start when the library is loaded. A library is loaded once per path, so a test that copies it has counts of its own. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,7 +34,7 @@
 #include "../../kernels/kernels.cu"
 
 typedef int CUresult;
-enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 100, NO_CONTEXT = 201, BAD_PTX = 218, BAD_HANDLE = 400, NOT_FOUND = 500 };
+enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 100, NO_CONTEXT = 201, BAD_PTX = 218, BAD_HANDLE = 400, NOT_FOUND = 500, LOST = 719 };
 
 /* --- faults ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -35,15 +42,20 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int allocations, launches;
 static _Thread_local void *current;
 
-static FILE *fault_file(void) {
-    const char *named = getenv("FAKE_CUDA_FAULTS");
-    if (named) return fopen(named, "r");
+static int is_lost;
+
+/* Writes the path of a file in the folder of this library. */
+static const char *beside_library(char *path, size_t bytes, const char *name) {
     Dl_info self;
+    const char *library = dladdr((void *)&beside_library, &self) ? self.dli_fname : "";
+    const char *end = strrchr(library, '/');
+    snprintf(path, bytes, "%.*s/%s", end ? (int)(end - library) : 1, end ? library : ".", name);
+    return path;
+}
+
+static FILE *fault_file(void) {
     char path[4096];
-    if (!dladdr((void *)&fault_file, &self)) return NULL;
-    const char *end = strrchr(self.dli_fname, '/');
-    snprintf(path, sizeof path, "%.*s/faults", end ? (int)(end - self.dli_fname) : 1, end ? self.dli_fname : ".");
-    return fopen(path, "r");
+    return fopen(beside_library(path, sizeof path, "faults"), "r");
 }
 
 /* Finds the line that starts with `words`, and returns the number after it, 0 where it has none; -1 without such a line. */
@@ -60,11 +72,28 @@ static long fault(const char *words) {
     return number;
 }
 
+/* Finds the line that starts with `word` and one or two numbers. */
+static int fault_numbers(const char *word, long *first, long *second) {
+    FILE *file = fault_file();
+    char line[256], said[64];
+    long numbers[2] = {0, 0};
+    int is_found = 0;
+    while (file && !is_found && fgets(line, sizeof line, file))
+        is_found = sscanf(line, "%63s %ld %ld", said, &numbers[0], &numbers[1]) > 1 && !strcmp(said, word);
+    if (file) fclose(file);
+    if (first) *first = numbers[0];
+    if (second) *second = numbers[1];
+    return is_found;
+}
+
+/* The result of a call that fails only where the GPU is lost. */
+static CUresult alive(void) { return is_lost ? LOST : OK; }
+
 /* Returns the error for call `count` of a function. */
 static CUresult fails(const char *call, int count) {
     FILE *file = fault_file();
     char line[256], name[64];
-    int error = OK, at, code;
+    int error = alive(), at, code;
     while (file && !error && fgets(line, sizeof line, file)) {
         if (sscanf(line, "sticky %d %d", &at, &code) == 2 && launches >= at) error = code;
         if (sscanf(line, "fail %63s %d %d", name, &at, &code) == 3 && !strcmp(name, call) && at == count) error = code;
@@ -87,11 +116,11 @@ static CUresult fails(const char *call, int count) {
     if (!current) return NO_CONTEXT
 
 CUresult cuGetErrorName(CUresult error, const char **name) {
-    *name = error == NO_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : error == NO_DEVICE ? "CUDA_ERROR_NO_DEVICE" : error == 719 ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR_FAKE";
+    *name = error == NO_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : error == NO_DEVICE ? "CUDA_ERROR_NO_DEVICE" : error == LOST ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR_FAKE";
     return OK;
 }
 CUresult cuGetErrorString(CUresult error, const char **text) {
-    *text = error == NO_MEMORY ? "out of memory" : error == NO_DEVICE ? "no CUDA-capable device is detected" : "a fault of a test";
+    *text = error == NO_MEMORY ? "out of memory" : error == NO_DEVICE ? "no CUDA-capable device is detected" : error == LOST ? "unspecified launch failure" : "a fault of a test";
     return OK;
 }
 
@@ -142,6 +171,46 @@ CUresult cuCtxSetCurrent(void *context) {
     ENTER("cuCtxSetCurrent");
     current = context;
     return OK;
+}
+/* What FFmpeg calls beside that. The flags are those of an active context that somebody else made: FFmpeg alone would refuse it. */
+CUresult cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *is_active) {
+    (void)device;
+    *flags = 0;
+    *is_active = 1;
+    return alive();
+}
+CUresult cuDeviceComputeCapability(int *major, int *minor, int device) {
+    (void)device;
+    *major = 7;
+    *minor = 5;
+    return alive();
+}
+CUresult cuDeviceGetAttribute(int *value, int attribute, int device) {
+    (void)attribute, (void)device;
+    *value = 256;
+    return alive();
+}
+CUresult cuCtxGetDevice(int *device) {
+    *device = (int)((int *)current - retained);
+    return alive();
+}
+static _Thread_local void *below[16];
+static _Thread_local unsigned depth;
+CUresult cuCtxPushCurrent_v2(void *context) {
+    if (depth == sizeof below / sizeof *below) return INVALID;
+    below[depth++] = current;
+    current = context;
+    return alive();
+}
+CUresult cuCtxPopCurrent_v2(void **context) {
+    if (!depth) return NO_CONTEXT;
+    if (context) *context = current;
+    current = below[--depth];
+    return alive();
+}
+CUresult cuStreamQuery(void *stream) {
+    (void)stream;
+    return alive();
 }
 
 /* --- the queue --------------------------------------------------------------------------------------------------------------------- */
@@ -420,3 +489,44 @@ CUresult cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, u
     pthread_mutex_unlock(&lock);
     return OK;
 }
+
+/* --- decoding ---------------------------------------------------------------------------------------------------------------------- */
+
+/* FFmpeg wants every function of the library, whether it calls it or not. */
+#define UNUSED(name) CUresult name(void); CUresult name(void) { return INVALID; }
+UNUSED(cuCtxCreate_v2)
+UNUSED(cuCtxDestroy_v2)
+UNUSED(cuCtxSetLimit)
+UNUSED(cuMemAllocManaged)
+UNUSED(cuMemcpy)
+UNUSED(cuMemcpyAsync)
+UNUSED(cuMemcpyHtoD_v2)
+UNUSED(cuMemcpyDtoH_v2)
+UNUSED(cuMemcpyDtoD_v2)
+UNUSED(cuMemcpyDtoDAsync_v2)
+UNUSED(cuDevicePrimaryCtxRelease)
+UNUSED(cuDevicePrimaryCtxSetFlags)
+UNUSED(cuDevicePrimaryCtxReset)
+UNUSED(cuStreamAddCallback)
+UNUSED(cuEventQuery)
+UNUSED(cuLinkCreate)
+UNUSED(cuLinkAddData)
+UNUSED(cuLinkComplete)
+UNUSED(cuLinkDestroy)
+UNUSED(cuModuleLoadData)
+UNUSED(cuModuleGetGlobal)
+UNUSED(cuTexObjectCreate)
+UNUSED(cuTexObjectDestroy)
+UNUSED(cuGLGetDevices_v2)
+UNUSED(cuGraphicsGLRegisterImage)
+UNUSED(cuGraphicsUnregisterResource)
+UNUSED(cuGraphicsMapResources)
+UNUSED(cuGraphicsUnmapResources)
+UNUSED(cuGraphicsSubResourceGetMappedArray)
+UNUSED(cuGraphicsResourceGetMappedPointer_v2)
+UNUSED(cuArray3DCreate_v2)
+UNUSED(cuArrayDestroy)
+UNUSED(cuMemAllocPitch_v2)
+UNUSED(cuMemcpy2D_v2)
+
+#include "nvdec.c"

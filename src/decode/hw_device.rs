@@ -8,13 +8,12 @@ use ffmpeg_next::ffi;
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
 
-use super::cuda::{CudaError, CudaStream};
-use super::driver_types::DevicePlane;
+use gpu::{CudaStream, DeviceRows};
 
 /// A device with which FFmpeg decodes by NVDEC, in our context and on our stream.
 ///
 /// FFmpeg's own way to the primary context (AV_CUDA_USE_PRIMARY_CONTEXT) fails when inference made it first, with other flags.
-pub(in super::super) struct HardwareDevice {
+pub(super) struct HardwareDevice {
     device: *mut ffi::AVBufferRef,
 }
 
@@ -31,7 +30,7 @@ impl HardwareDevice {
         }
         // Dropped, and so freed, if the initialization fails.
         let created = Self { device };
-        let (context, stream_pointer) = stream.pointers();
+        let (context, stream_pointer) = (stream.context().as_ptr(), stream.as_ptr());
         // SAFETY: a device of this type that is not initialized yet has these two structures, and FFmpeg calls `free` once, after
         // everything that uses them has ended.
         let status = unsafe {
@@ -52,7 +51,7 @@ impl HardwareDevice {
     /// Has the decoder of `context`, which is not open yet, decode with this device where it can.
     ///
     /// FFmpeg's own choice of a pixel format prefers the device, and falls back to software without an error.
-    pub(in super::super) fn attach(&self, context: &mut Context) {
+    pub(super) fn attach(&self, context: &mut Context) {
         // SAFETY: the context is ours and not yet open; it owns its reference from now on.
         unsafe { (*context.as_mut_ptr()).hw_device_ctx = ffi::av_buffer_ref(self.device) };
     }
@@ -72,31 +71,20 @@ unsafe extern "C" fn release_stream(device: *mut ffi::AVHWDeviceContext) {
 }
 
 /// Returns true if the picture is in the memory of a GPU.
-pub(in super::super) fn is_on_gpu(frame: &Video) -> bool {
+pub(super) fn is_on_gpu(frame: &Video) -> bool {
     frame.format() == Pixel::CUDA
 }
 
-/// The planes of a picture in host memory, as NVDEC writes them: luma, and chroma with U and V in turns.
-pub(super) struct SemiPlanar {
+/// The planes of a picture in a surface: luma, and chroma with U and V in turns.
+pub(super) struct SurfacePlanes {
+    /// NV12 or P010.
     pub(super) format: Pixel,
     pub(super) size_px: (u32, u32),
-    pub(super) luma: Vec<u8>,
-    pub(super) chroma: Vec<u8>,
+    pub(super) planes: [DeviceRows; 2],
 }
 
-/// Copies a picture from the GPU to host memory.
-///
-/// # Errors
-/// The driver's error, or `None` for a picture in a format that NVDEC is not asked for.
-pub(super) fn download(frame: &Video, stream: &CudaStream) -> Result<SemiPlanar, Option<CudaError>> {
-    let (format, size_px, planes) = device_planes(frame).ok_or(None)?;
-    // SAFETY: the frame is borrowed, so its surface stays mapped during the call, and FFmpeg has made the pointers and pitches.
-    let [luma, chroma] = unsafe { stream.download(planes)? };
-    Ok(SemiPlanar { format, size_px, luma, chroma })
-}
-
-/// Returns the format, the size in px, and the planes of a picture on the GPU; `None` if it is not 4:2:0 in two planes.
-fn device_planes(frame: &Video) -> Option<(Pixel, (u32, u32), [DevicePlane; 2])> {
+/// Returns the planes of a picture on the GPU, which are there as long as `frame`; `None` if it is not 4:2:0 in two planes.
+pub(super) fn surface_planes(frame: &Video) -> Option<SurfacePlanes> {
     // SAFETY: the frame is alive and borrowed; only fields of it and of the context that it holds are read.
     let (format, data, linesize, crop) = unsafe {
         let raw = &*frame.as_ptr();
@@ -113,14 +101,15 @@ fn device_planes(frame: &Video) -> Option<(Pixel, (u32, u32), [DevicePlane; 2])>
     let (left, top) = crop;
     let (width, height) =
         ((frame.width() as usize).checked_sub(left)?, (frame.height() as usize).checked_sub(top)?);
-    let plane = |index: usize, (left, top): (usize, usize), bytes: usize, rows: usize| {
+    let plane = |index: usize, (left, top): (usize, usize), row_bytes: usize, rows: usize| {
         let pitch = usize::try_from(linesize[index]).ok()?;
         let address = data[index] as u64 + (top * pitch + left * sample_bytes) as u64;
-        Some(DevicePlane { address, pitch, bytes, rows })
+        Some(DeviceRows { address, pitch, row_bytes, rows })
     };
     let luma = plane(0, (left, top), width * sample_bytes, height)?;
     // Its own pointer: between the planes are the rows by which the coded picture is higher.
     let chroma_bytes = 2 * width.div_ceil(2) * sample_bytes;
     let chroma = plane(1, (left / 2 * 2, top / 2), chroma_bytes, height.div_ceil(2))?;
-    Some((format, (u32::try_from(width).ok()?, u32::try_from(height).ok()?), [luma, chroma]))
+    let size_px = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
+    Some(SurfacePlanes { format, size_px, planes: [luma, chroma] })
 }
