@@ -3,6 +3,7 @@
 //! Start: HTTP (`/readyz` answers "starting") -> models -> outbox -> cameras -> ready.
 //! Stop: /readyz 503 -> sources stop -> queues drain -> sinks flush -> models -> HTTP, within [`STOP_LIMIT`].
 
+mod camera_devices;
 mod cameras;
 mod clips;
 mod gpu_loss;
@@ -16,6 +17,7 @@ mod pool_view;
 mod reload;
 mod running_cameras;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -28,7 +30,7 @@ use kvs_config::closest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -44,14 +46,14 @@ pub use reload::{Changes, PreparedReload, ReloadError};
 use running_cameras::{CameraHost, RunningCameras};
 
 use crate::aws::has_own_s3;
-use crate::camera::{AnalysisPace, CameraError, CameraResources, gpu_of};
+use crate::camera::{AnalysisPace, CameraError, CameraResources};
 use crate::clips::ClipLibrary;
 use crate::config::{CameraSpec, RunningShapes, Settings};
 use crate::decode::GpuDecoders;
 use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
-use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec, proved_context};
+use crate::detect::{DetectError, Detector, Device, DeviceChoice, ModelInfo, ModelSpec, proved_context};
 use crate::history::{HistorySpec, IncidentHistory, StoredClips};
 use crate::http::{AccessToken, ClipSources, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
@@ -68,6 +70,8 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(25);
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 /// The part of [`STOP_LIMIT`] that is reserved for the models and HTTP, after the sinks.
 const STOP_TAIL: Duration = Duration::from_secs(5);
+/// The time in which NVIDIA's driver counts its GPUs: on a host with many it takes seconds to start.
+const COUNT_LIMIT: Duration = Duration::from_secs(60);
 /// The timeout of each part that is stopped after the sinks.
 const PART_LIMIT: Duration = Duration::from_secs(1);
 
@@ -103,6 +107,14 @@ pub enum ServiceError {
     /// A model cannot be loaded.
     #[error(transparent)]
     Detect(#[from] DetectError),
+    /// A model does not work on one of several GPUs.
+    #[error("GPU cuda:{gpu}: {error}; to do without this GPU, name the others in CUDA_VISIBLE_DEVICES")]
+    Gpu {
+        /// The index of the GPU.
+        gpu: u32,
+        /// The error, which does not name it.
+        error: DetectError,
+    },
     /// The GPU that `decode: cuda` asks for cannot decode.
     #[error(
         "decode: cuda does not work: {reason}; fix that, or write `decode: auto` to decode on the CPU meanwhile"
@@ -332,7 +344,10 @@ pub(crate) async fn load_models(
     board: &StatusBoard,
     speed: ModelSpeed,
 ) -> Result<ModelSet, ServiceError> {
-    let mut models = ModelSet::new(source, settings.device, board.clone()).with_speed(speed);
+    let devices = model_devices(settings.device).await;
+    // A replay runs all cameras itself.
+    let is_shared = settings.sharing.is_some() && speed == ModelSpeed::Latency;
+    let mut models = ModelSet::new(source, devices, is_shared, board.clone()).with_speed(speed);
     models.adopt(models.load(&settings.cameras).await?);
     for camera in &settings.cameras {
         check_camera(camera, |spec| models.get(spec))?;
@@ -340,10 +355,29 @@ pub(crate) async fn load_models(
     Ok(models)
 }
 
-/// Returns the GPUs that may decode; with `decode: cuda` the one of the models is opened.
+/// Returns the devices of this host that models may run on.
+pub(crate) async fn model_devices(choice: DeviceChoice) -> Vec<Device> {
+    if matches!(choice, DeviceChoice::Cpu | DeviceChoice::Gpu(_)) {
+        return choice.on_this_host();
+    }
+    // A thread instead of the blocking pool: the process would wait at its end for a driver that hangs.
+    let (answer, devices) = oneshot::channel();
+    let count = move || drop(answer.send(choice.on_this_host()));
+    let spawned = std::thread::Builder::new().name("count-gpus".to_owned()).spawn(count);
+    match spawned {
+        // A driver that hangs is met again by the load of a model, which is shown.
+        Ok(_detached) => match timeout(COUNT_LIMIT, devices).await {
+            Ok(Ok(devices)) => devices,
+            Ok(Err(_)) | Err(_) => choice.devices(1),
+        },
+        Err(_no_thread) => choice.devices(1),
+    }
+}
+
+/// Returns the GPUs that may decode; with `decode: cuda` those of the cameras are opened.
 ///
 /// # Errors
-/// [`ServiceError::Decode`] if it cannot decode.
+/// [`ServiceError::Decode`] if one cannot decode.
 async fn open_gpus(
     settings: &Settings,
     models: &ModelSet,
@@ -355,11 +389,16 @@ async fn open_gpus(
     let gpus = GpuDecoders::new(settings.decode, proved_context, on_loss);
     let shown = gpus.clone();
     board.add_notice(move || shown.fault());
-    let entries: Vec<_> = settings.cameras.iter().flat_map(|camera| models.entries_of(camera)).collect();
-    let of_models = gpu_of(entries.iter().map(|entry| &entry.detector));
+    let of_cameras = settings.cameras.iter().flat_map(|camera| models.models_of(camera));
+    let of_cameras: BTreeSet<u32> = of_cameras.map(|on| on.device.gpu().unwrap_or_default()).collect();
     let opening = gpus.clone();
     // The driver may take a second to initialize.
-    let opened = tokio::task::spawn_blocking(move || opening.open(of_models)).await;
+    let open = move || {
+        let several = of_cameras.len() > 1;
+        let named = |gpu, reason| if several { format!("cuda:{gpu}: {reason}") } else { reason };
+        of_cameras.iter().try_for_each(|gpu| opening.open(Some(*gpu)).map_err(|reason| named(gpu, reason)))
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
     match opened {
         Ok(Err(reason)) => Err(ServiceError::Decode { reason }),
         // The panic hook has reported a panic; cameras are decoded on the CPU then.
@@ -493,7 +532,7 @@ mod tests {
             hls_session: Duration::ZERO,
             max_behind: Duration::ZERO,
             model_load: Duration::ZERO,
-            device: crate::detect::Device::Cpu,
+            device: DeviceChoice::Cpu,
             decode: DecodeDevice::Cpu,
             log_level: LogLevel::default(),
             log_format: None,

@@ -57,6 +57,9 @@ impl FrameModels {
         if by_entry.iter().flatten().any(|inference| !inference.detections.is_empty()) {
             bring_to_host(frame).await;
         }
+        if let Some(gpu) = gpu_of(&by_entry) {
+            self.status.inferred_on(gpu);
+        }
         let failed = by_entry.iter().find_map(|detections| detections.as_ref().err());
         let error = failed.map(|error| error as &dyn std::error::Error);
         InferenceResult { camera: &self.status, error }.emit();
@@ -77,6 +80,14 @@ async fn bring_to_host(frame: &Arc<Frame>) {
         // A failure is that of each later view. The next inference reports it, since the GPU is lost then.
         let _copied = tokio::task::spawn_blocking(move || frame.surface.view().map(drop)).await;
     }
+}
+
+/// Returns the index of the GPU on which the models ran, `Some(None)` for the CPU; `None`: all of them failed. A model that fell back to
+/// the CPU does not hide the GPU of the others.
+fn gpu_of(detections: &[EntryDetections]) -> Option<Option<u32>> {
+    let inferences = || detections.iter().filter_map(|detections| detections.as_ref().ok());
+    inferences().next()?;
+    Some(inferences().find_map(|inference| inference.model.device.gpu()))
 }
 
 impl SharedModel {

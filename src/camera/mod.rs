@@ -31,8 +31,8 @@ use crate::decode::{
     packet_queue,
 };
 use crate::delivery::EventOutbox;
+use crate::detect::Detector;
 use crate::detect::ocr::TextReader;
-use crate::detect::{Detector, Device};
 use crate::media::{Mode, ModeCell, Position};
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::status::CameraStatus;
@@ -267,10 +267,18 @@ impl StartingCamera<'_> {
             masks: spec.masks.clone(),
             max_pixels: spec.max_pixels,
             decodes_idly: spec.decodes_idly,
-            gpu: resources.gpus.of_camera(gpu_of(entries.iter().map(|entry| &entry.detector))),
+            gpu: resources.gpus.of_camera(self.decoding_gpu(entries)),
         };
         decode::spawn(status.clone(), settings, packets, frames)
             .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })
+    }
+
+    /// Returns the index of the GPU on which the models run; where the decoder must be on a GPU, that for which they were loaded.
+    fn decoding_gpu(&self, entries: &[EntryModels]) -> Option<u32> {
+        let running = entries.iter().find_map(|entry| entry.detector.info().device.gpu());
+        let own = || entries.iter().find_map(|entry| entry.detector.device().gpu());
+        // A model that fell back moves to its own GPU later, where the pictures are then.
+        running.or_else(|| own().filter(|_| self.resources.gpus.are_demanded()))
     }
 
     /// Returns the ingest task, which reads from `start` and sends packets to `out`.
@@ -322,14 +330,6 @@ fn continued(checkpoint: Checkpoint, spec: &CameraSpec) -> Checkpoint {
         checkpoint.sampler.forget_idle();
     }
     checkpoint
-}
-
-/// Returns the index of the GPU that runs the first of the models on a GPU.
-pub(crate) fn gpu_of<'a>(mut detectors: impl Iterator<Item = &'a Detector>) -> Option<u32> {
-    detectors.find_map(|detector| match detector.info().device {
-        Device::Cuda(index) => Some(index),
-        Device::Cpu | Device::Auto => None,
-    })
 }
 
 /// Reports the slowest of the camera's models to its status: the one that limits the frame rate.

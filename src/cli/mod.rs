@@ -156,7 +156,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
         // A wrong digest is a mistake in `sha256`, every other failure is one of the network.
         Some(ServiceError::Fetch(error)) if matches!(**error, FetchError::Digest { .. }) => exit::CONFIG,
-        Some(ServiceError::Detect(_)) => exit::CONFIG,
+        Some(ServiceError::Detect(_) | ServiceError::Gpu { .. }) => exit::CONFIG,
         Some(_) | None if error.is::<ConfigErrors>() || error.is::<AwsSetupError>() => exit::CONFIG,
         Some(_) | None => exit::UNAVAILABLE,
     }

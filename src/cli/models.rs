@@ -54,7 +54,7 @@ impl ModelsArgs {
             let specs = specs(&settings);
             let models = self.config.models_of(&settings, &specs).await?;
             let fetched = fetch_all(&models, specs).await;
-            tokio::task::block_in_place(|| print_fetched(&fetched, settings.device))
+            tokio::task::block_in_place(|| print_fetched(&fetched, settings.device.first()))
         })
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::decide::Rules;
 use crate::decode::Masks;
 use crate::delivery::{Route, StateSpec};
-use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
+use crate::detect::{DeviceChoice, ModelSpec, MotionRules, Purpose};
 use crate::media::CameraId;
 use crate::sinks::PublishSpec;
 
@@ -44,7 +44,7 @@ pub struct Settings {
     /// Maximum time to fetch or load a model at the start.
     pub model_load: Duration,
     /// The device that runs the models.
-    pub device: Device,
+    pub device: DeviceChoice,
     /// The device that decodes the cameras.
     pub decode: DecodeDevice,
     /// The log level.

@@ -2,8 +2,8 @@
 
 use super::batch_sizes::BatchSizes;
 use super::cuda_fault::CudaFault;
+use super::device::Device;
 use super::model::InputShape;
-use super::spec::Device;
 use crate::telemetry::detect::BatchLimited;
 
 /// Frames per batch on a GPU, if the model does not fix the number.
@@ -31,7 +31,7 @@ impl BatchLimit {
         let sizes = match (fixed, device) {
             (Some(frames), _) => BatchSizes::Fixed(frames),
             (None, Device::Cpu) => BatchSizes::Any(max.max(1)),
-            (None, Device::Cuda(_) | Device::Auto) => BatchSizes::powers_of_two(max),
+            (None, Device::Cuda(_) | Device::Auto(_)) => BatchSizes::powers_of_two(max),
         };
         Self { model: model.to_owned(), sizes }
     }

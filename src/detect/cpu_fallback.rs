@@ -9,6 +9,8 @@ use crate::media::ModelId;
 /// The reason for which a model runs on the CPU although CUDA was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuFallback {
+    /// The index of the GPU that was tried.
+    pub gpu: u32,
     /// ONNX Runtime's words.
     pub reason: String,
     /// The digest of the file that was tried on CUDA, lower-case hex.
@@ -39,7 +41,7 @@ mod tests {
     use super::*;
 
     fn fallback(reason: &str) -> CpuFallback {
-        CpuFallback { reason: reason.to_owned(), sha256: "aa".to_owned(), has_cuda: true }
+        CpuFallback { gpu: 0, reason: reason.to_owned(), sha256: "aa".to_owned(), has_cuda: true }
     }
 
     #[test]

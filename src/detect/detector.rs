@@ -9,17 +9,18 @@ use std::time::Instant;
 use super::batch_limit::gpu_frames;
 use super::batching::{DetectJob, JobDetections};
 use super::current_worker::{CurrentWorker, LoadedWorker};
+use super::device::Device;
 use super::device_loss::DeviceLoss;
 use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
 use super::model_worker::{LoadedEngine, ModelWorker};
-use super::spec::{Device, ModelSpec, Thresholds};
+use super::spec::{ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use crate::media::{Detection, Frame};
 use crate::telemetry::detect::ModelLoaded;
 
-/// A model with its threads `detect-NAME`. Clones share it; the threads end with [`Self::stop`] or with the last clone.
+/// A model with its threads `detect-NAME` (`detect@N-NAME` on GPU N, from 1). Clones share it; the threads end with [`Self::stop`] or with the last clone.
 #[derive(Clone)]
 pub struct Detector {
     inner: Arc<DetectorInner>,
@@ -34,6 +35,8 @@ pub struct FrameDetections {
 }
 
 struct DetectorInner {
+    /// The device that it was started for.
+    device: Device,
     /// The model's file.
     path: PathBuf,
     worker: CurrentWorker<DetectJob, JobDetections, EngineFacts>,
@@ -51,7 +54,7 @@ type DetectorLoad = Box<dyn Fn(Device) -> Result<DetectWorker, DetectError> + Se
 /// On the CPU a batch takes as long as its frames one by one, and the first frame would wait for the last.
 fn usual_frames(input: &InputShape, device: Device) -> usize {
     match device {
-        Device::Cuda(_) | Device::Auto => gpu_frames(input),
+        Device::Cuda(_) | Device::Auto(_) => gpu_frames(input),
         Device::Cpu => 1,
     }
 }
@@ -141,35 +144,42 @@ impl Detector {
     ) -> Result<Self, DetectError> {
         let (loss, max_frames, spec) = (Arc::<DeviceLoss>::default(), Arc::new(max_frames), spec.clone());
         let (path, lost) = (spec.path.clone(), Arc::clone(&loss));
-        let load = move |device| {
+        let load = move |device: Device| {
             let (model, max_frames, threads) =
                 (spec.clone(), Arc::clone(&max_frames), sessions.threads.max(1));
             let load = move || load_engine(&model, device, threads, &*max_frames);
             let count = |(info, _): &EngineFacts| if info.device == Device::Cpu { sessions.count } else { 1 };
             // The meter is that of the first session: the others take the same steps.
-            let (worker, facts) = ModelWorker::open("detect", &spec.name, Arc::clone(&lost), load, count)?;
+            let (worker, facts) =
+                ModelWorker::open(&device.task("detect"), &spec.name, Arc::clone(&lost), load, count)?;
             Ok(LoadedWorker { worker, facts })
         };
         let first = load(device)?;
         report_loaded(&first.facts.0);
         let worker = CurrentWorker::new(first);
-        Ok(Self { inner: Arc::new(DetectorInner { path, worker, load: Box::new(load), loss }) })
+        Ok(Self { inner: Arc::new(DetectorInner { device, path, worker, load: Box::new(load), loss }) })
     }
 
-    /// Loads a model that fell back to the CPU on the first GPU too, and has the next frames inferred there. Blocks until the frames
+    /// Loads a model that fell back to the CPU on the GPU that was tried, and has the next frames inferred there. Blocks until the frames
     /// before are inferred; other models are not affected. Does nothing to a model that did not fall back, or that was stopped.
     ///
     /// # Errors
     /// Those of [`Self::start`], and [`ModelFault::Replaced`](super::ModelFault::Replaced).
     pub fn move_to_gpu(&self) -> Result<(), DetectError> {
         let Some(fallback) = self.info().fallback.clone() else { return Ok(()) };
-        let loaded = (self.inner.load)(Device::Cuda(0))?;
+        let loaded = (self.inner.load)(Device::Cuda(fallback.gpu))?;
         let info = Arc::clone(&loaded.facts.0);
         fallback.check_file(&info.id, &self.inner.path)?;
         if self.inner.worker.replace(loaded) {
             report_loaded(&info);
         }
         Ok(())
+    }
+
+    /// Returns the device that the model was started for; [`ModelInfo::device`] is the one that it runs on.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.inner.device
     }
 
     /// Returns the facts about the loaded model and its device.

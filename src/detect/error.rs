@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::cuda_fault::CudaFault;
+use super::device::Device;
 use super::resample::PictureFault;
 use super::runtime::RuntimeFault;
-use super::spec::{Device, TwinKind};
+use super::spec::TwinKind;
 use crate::media::{CameraId, Frame};
 
 /// A reason for which a model could not be loaded, or a frame not be inferred.
@@ -124,6 +125,12 @@ impl DetectError {
     #[must_use]
     pub fn needs_new_process(&self) -> bool {
         self.is_device_lost() || CudaFault::of(&self.to_string()) == Some(CudaFault::Sticky)
+    }
+
+    /// Returns whether the error of a load may be another one on another device, without a word about its own.
+    pub(crate) fn depends_on_device(&self) -> bool {
+        let is_of_device = |fault: &ModelFault| matches!(fault, ModelFault::Load(_) | ModelFault::WarmUp(_));
+        matches!(self, Self::Model { fault, .. } if is_of_device(fault))
     }
 
     /// Returns whether CUDA works no more in this process.

@@ -15,12 +15,14 @@ mod cuda_fault;
 mod cuda_libraries;
 mod current_worker;
 mod detector;
+mod device;
 mod device_loss;
 mod device_tables;
 mod encoding;
 mod engine;
 mod error;
 mod external_data;
+mod host_devices;
 mod identify;
 mod inference_path;
 mod inference_proof;
@@ -55,6 +57,7 @@ pub mod twins;
 pub use cpu_fallback::CpuFallback;
 pub use cuda::proved_context;
 pub use detector::{Detector, FrameDetections, Sessions, usual_threads};
+pub use device::{Device, DeviceChoice, UnknownDevice};
 pub use device_tables::{channel_encoding, color_factors, resample_tables};
 pub use encoding::InputEncoding;
 pub use error::{DetectError, ModelFault};
@@ -69,7 +72,7 @@ pub use resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding
 pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};
 pub use spec::{
-    BoxUnits, Device, EngineChoice, EngineInfo, GpuLevel, InferenceEngine, LayoutChoice, ModelSpec, Purpose,
-    Thresholds, TwinKind, UnknownDevice,
+    BoxUnits, EngineChoice, EngineInfo, GpuLevel, InferenceEngine, LayoutChoice, ModelSpec, Purpose,
+    Thresholds, TwinKind,
 };
 pub use steps::Steps;

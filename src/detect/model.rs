@@ -9,12 +9,13 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::cpu_fallback::CpuFallback;
+use super::device::Device;
 use super::error::ModelFault;
 use super::external_data::has_external_data;
 use super::identify::LayoutSource;
 use super::layout::Layout;
 use super::node_placement::NodePlacement;
-use super::spec::{Device, EngineInfo};
+use super::spec::EngineInfo;
 use crate::base::{MAX_MESSAGE_CHARS, clean_text, hex};
 use crate::media::ModelId;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::telemetry::detect::NodesAssigned;
+use crate::telemetry::detect::NodesElsewhere;
 
 /// The end of the names of execution providers.
 const PROVIDER: &str = "ExecutionProvider";
@@ -45,10 +45,16 @@ impl NodePlacement {
         self.total() - self.as_wanted()
     }
 
-    /// Reports the placement of a model that was loaded.
+    /// Returns the number of nodes of each provider, by its short name.
+    pub(crate) fn by_provider(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.nodes.iter().map(|(provider, count)| (provider.as_str(), *count))
+    }
+
+    /// Logs nodes of a model that was loaded if they are on other providers.
     pub(super) fn report(&self, model: &str) {
-        let by_provider = self.nodes.iter().map(|(provider, count)| (provider.as_str(), *count));
-        NodesAssigned { model, by_provider, nodes: self, elsewhere: self.elsewhere() }.emit();
+        if self.elsewhere() > 0 {
+            NodesElsewhere { model, nodes: self }.emit();
+        }
     }
 }
 

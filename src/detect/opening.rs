@@ -4,12 +4,13 @@ use std::path::Path;
 
 use super::cpu_fallback::CpuFallback;
 use super::cuda_libraries::{MissingLibraries, concerns_libraries};
+use super::device::Device;
 use super::error::{DetectError, ModelFault};
 use super::model::{ModelBytes, read_file};
 use super::onnx::{Net, Placement, Refusal, SessionStream, has_cuda};
 use super::openvino::{self, PluginState};
 use super::runtime;
-use super::spec::{Device, EngineChoice, EngineInfo, InferenceEngine, ModelSpec, TwinKind};
+use super::spec::{EngineChoice, EngineInfo, InferenceEngine, ModelSpec, TwinKind};
 use crate::telemetry::detect::{CudaLibrariesMissing, FellBackToCpu, OpenVinoUnused};
 
 /// The reason for which the quantised twin is not used on a GPU.
@@ -63,18 +64,19 @@ impl<'a> Opening<'a> {
         let (loaded, engine) = match device {
             Device::Cpu => self.on_cpu(&load)?,
             Device::Cuda(index) => self.on_cuda(index, self.twin(TwinKind::Half)?.as_ref(), &load)?,
-            Device::Auto => return self.on_cuda_or_cpu(&load),
+            Device::Auto(index) => return self.on_cuda_or_cpu(index, &load),
         };
         Ok((loaded, engine, None))
     }
 
-    /// Loads the model on CUDA, else on the CPU; returns also the reason if CUDA does not work.
+    /// Loads the model on this GPU, else on the CPU; returns also the reason if CUDA does not work.
     fn on_cuda_or_cpu<T>(
         &self,
+        gpu: u32,
         load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
     ) -> Result<(T, EngineInfo, Option<CpuFallback>), DetectError> {
         let half = self.twin(TwinKind::Half)?;
-        let reason = match self.on_cuda(0, half.as_ref(), load) {
+        let reason = match self.on_cuda(gpu, half.as_ref(), load) {
             Ok((loaded, engine)) => return Ok((loaded, engine, None)),
             // Without ONNX Runtime the CPU cannot work either.
             Err(error @ DetectError::Runtime(_)) => return Err(error),
@@ -88,9 +90,9 @@ impl<'a> Opening<'a> {
         // Only a model that works on the CPU has fallen back: otherwise its own fault is the message.
         let (loaded, engine) = self.on_cpu(load)?;
         let has_cuda = has_cuda();
-        FellBackToCpu { model: &self.spec.name, reason: &reason, has_cuda }.emit();
+        FellBackToCpu { model: &self.spec.name, gpu, reason: &reason, has_cuda }.emit();
         let tried = half.as_ref().map_or(&self.base, |twin| &twin.file);
-        let fallback = CpuFallback { reason, sha256: tried.sha256.clone(), has_cuda };
+        let fallback = CpuFallback { gpu, reason, sha256: tried.sha256.clone(), has_cuda };
         Ok((loaded, engine, Some(fallback)))
     }
 
@@ -310,7 +312,7 @@ mod tests {
             (cuda, [true, false], "m.onnx", Some(NO_INT8_ON_CUDA)),
             (cuda, [false, true], "m.half.onnx", None),
             (cuda, [true, true], "m.half.onnx", None),
-            (Device::Auto, [true, true], "m.half.onnx", None),
+            (Device::Auto(0), [true, true], "m.half.onnx", None),
             (cpu, [false, false], "m.onnx", None),
             (cpu, [true, false], "m.int8.onnx", None),
             (cpu, [false, true], "m.onnx", Some(NO_HALF_ON_CPU)),
@@ -331,18 +333,19 @@ mod tests {
         let mut spec = spec(folder.path(), [true, true]);
         let opening = Opening::new(&spec, 1).unwrap();
         let broken = load(Err(ModelFault::WarmUp("no driver".to_owned())));
-        let ((loaded, _), engine, fallback) = opening.on(Device::Auto, broken).unwrap();
+        let ((loaded, _), engine, fallback) = opening.on(Device::Auto(1), broken).unwrap();
         assert_eq!((loaded.as_str(), engine.to_string().as_str()), ("m.int8.onnx", "ONNX Runtime int8"));
-        assert!(fallback.unwrap().reason.contains("no driver"));
+        let fallback = fallback.unwrap();
+        assert!(fallback.gpu == 1 && fallback.reason.contains("no driver"), "{fallback:?}");
 
         let other = load(Err(ModelFault::OtherSource { kind: TwinKind::Half }));
-        let error = opening.on(Device::Auto, other).unwrap_err().to_string();
+        let error = opening.on(Device::Auto(0), other).unwrap_err().to_string();
         for word in ["m.half.onnx", "kvs-infer models half", "correct `path` or `half`"] {
             assert!(error.contains(word), "{error}");
         }
         spec.half = Some(folder.path().join("none.onnx"));
         let opening = Opening::new(&spec, 1).unwrap();
-        for device in [Device::Auto, Device::Cuda(0)] {
+        for device in [Device::Auto(0), Device::Cuda(0)] {
             let error = opening.on(device, load(Ok(()))).unwrap_err().to_string();
             assert!(error.contains("none.onnx): cannot read the file"), "{device}: {error}");
         }

@@ -1,8 +1,7 @@
-//! The settings of models, devices and thresholds.
+//! The settings of models and thresholds.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -211,18 +210,6 @@ pub enum Purpose {
     Read,
 }
 
-/// The device that models run on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// CUDA if it works, else the CPU, with the reason in the log.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The CUDA device with this index; an error if it does not work.
-    Cuda(u32),
-}
-
 /// The thresholds of a model's detections.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Thresholds {
@@ -230,61 +217,4 @@ pub struct Thresholds {
     pub conf: f32,
     /// The IoU of two boxes of one class from which the weaker one is suppressed, 0..=1.
     pub nms_iou: f32,
-}
-
-/// The text is no [`Device`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("device {0:?} is unknown: give auto, cpu, cuda or cuda:N, N the index of the GPU from 0")]
-pub struct UnknownDevice(String);
-
-impl FromStr for Device {
-    type Err = UnknownDevice;
-
-    fn from_str(text: &str) -> Result<Self, UnknownDevice> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => cuda_index(text).map(Self::Cuda).ok_or_else(|| UnknownDevice(text.to_owned())),
-        }
-    }
-}
-
-fn cuda_index(text: &str) -> Option<u32> {
-    let digits = text.strip_prefix("cuda:")?;
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok())?
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Device;
-
-    #[test]
-    fn device_reads_what_it_writes_and_refuses_the_rest() {
-        for (text, device) in [
-            ("auto", Device::Auto),
-            ("cpu", Device::Cpu),
-            ("cuda:0", Device::Cuda(0)),
-            ("cuda:12", Device::Cuda(12)),
-        ] {
-            assert_eq!(text.parse(), Ok(device));
-            assert_eq!(device.to_string(), text);
-        }
-        assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
-        for text in ["", "CPU", "gpu", "cuda:", "cuda:+1", "cuda:-1", "cuda:x", "cuda:99999999999"] {
-            let error = text.parse::<Device>().unwrap_err();
-            assert!(error.to_string().contains("give auto, cpu, cuda or cuda:N"), "{text}: {error}");
-        }
-    }
 }

@@ -12,11 +12,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ServiceError;
+use super::camera_devices::{DeviceModels, choose_device};
 use crate::base::Backoff;
 use crate::camera::{CameraError, CameraPipeline, CameraResources, EntryModels, WarmCamera};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, CameraSpec};
 use crate::delivery::{ResumeError, ResumeRules};
+use crate::detect::Device;
 use crate::media::CameraId;
 use crate::status::{CameraStatus, StatusBoard, Watch, WatchKey};
 use crate::telemetry::losses::watch_losses;
@@ -35,6 +37,8 @@ pub(super) struct Starter {
 /// A camera of the fleet.
 struct Member {
     spec: CameraSpec,
+    /// The device of its models.
+    device: Device,
     tokens: CameraTokens,
     task: JoinHandle<()>,
 }
@@ -102,17 +106,19 @@ impl Fleet {
     /// The stored state of a camera is unusable, or a thread cannot be started.
     pub(super) async fn start(
         &mut self,
-        cameras: Vec<(CameraSpec, Vec<EntryModels>)>,
+        cameras: Vec<(CameraSpec, Vec<DeviceModels>)>,
     ) -> Result<(), ServiceError> {
         for (spec, _) in &cameras {
             self.starter.board.add_camera(&spec.id, &spec.stream);
         }
-        let starting = cameras.into_iter().map(|(spec, entries)| {
+        let starting = cameras.into_iter().map(|(spec, models)| {
+            let DeviceModels { device, entries } = self.on_device(models, None);
             let start = CameraStart { spec, entries, tokens: self.starter.tokens(None) };
-            async { (self.starter.resume(&start.spec).await, start) }
+            let starter = self.starter.clone();
+            async move { (starter.resume(&start.spec).await, device, start) }
         });
         // All at once: a table that does not answer costs one timeout, and not one per camera.
-        for (resumed, start) in join_all(starting).await {
+        for (resumed, device, start) in join_all(starting).await {
             let (spec, tokens, starter) = (start.spec.clone(), start.tokens.clone(), self.starter.clone());
             // A camera that is known to be unusable fails the start; one whose table does not answer must not.
             let task = match resumed {
@@ -123,20 +129,20 @@ impl Fleet {
                 Err(error) if error.is_temporary() => tokio::spawn(starter.start_later(start)),
                 Err(error) => return Err(error.into()),
             };
-            self.members.push(Member { spec, tokens, task });
+            self.members.push(Member { spec, device, tokens, task });
         }
         Ok(())
     }
 
     /// Adds a camera, which starts by itself.
-    pub(super) fn add(&mut self, spec: CameraSpec, entries: Vec<EntryModels>) {
+    pub(super) fn add(&mut self, spec: CameraSpec, models: Vec<DeviceModels>) {
         self.starter.board.add_camera(&spec.id, &spec.stream);
-        let tokens = self.starter.tokens(None);
-        self.spawn(CameraStart { spec, entries, tokens }, None);
+        let (models, tokens) = (self.on_device(models, None), self.starter.tokens(None));
+        self.spawn(spec, models, tokens, None);
     }
 
-    /// Drains a camera and starts it again with the changed `spec`, where it ended.
-    pub(super) fn change(&mut self, spec: CameraSpec, entries: Vec<EntryModels>) {
+    /// Drains a camera and starts it again with the changed `spec`, where it ended, on the same device.
+    pub(super) fn change(&mut self, spec: CameraSpec, models: Vec<DeviceModels>) {
         let Some(at) = self.members.iter().position(|member| member.spec.id == spec.id) else { return };
         let before = self.members.remove(at);
         before.tokens.stop.cancel();
@@ -145,8 +151,9 @@ impl Fleet {
             self.starter.board.remove_camera(&spec.id);
         }
         self.starter.board.add_camera(&spec.id, &spec.stream);
+        let models = self.on_device(models, Some(before.device));
         let tokens = self.starter.tokens(before.tokens.epoch);
-        self.spawn(CameraStart { spec, entries, tokens }, Some(before.task));
+        self.spawn(spec, models, tokens, Some(before.task));
     }
 
     /// Drains a camera and removes it from the status board.
@@ -194,8 +201,9 @@ impl Fleet {
     }
 
     /// Starts a shared camera that this worker owns, once an earlier run of it here has ended.
-    pub(super) fn start_shared(&mut self, spec: CameraSpec, entries: Vec<EntryModels>, start: SharedStart) {
+    pub(super) fn start_shared(&mut self, spec: CameraSpec, models: Vec<DeviceModels>, start: SharedStart) {
         let SharedStart { epoch, checkpoint } = start;
+        let DeviceModels { device, entries } = self.on_device(models, None);
         let (warm, stop) = match self.warm.remove(&spec.id) {
             Some(WarmMember { camera, status, stop }) => {
                 self.starter.board.show_camera(&status);
@@ -220,7 +228,7 @@ impl Fleet {
                 None => starter.start_shown(start, checkpoint).await,
             }
         });
-        self.members.push(Member { spec, tokens, task });
+        self.members.push(Member { spec, device, tokens, task });
     }
 
     /// Ends a shared camera after the current frame and returns its end; `None`: it does not run. Its row stays on the board.
@@ -258,6 +266,16 @@ impl Fleet {
         self.members.iter().any(|member| member.spec.id.as_str() == id)
     }
 
+    /// Returns the models on the device `before` if they are there, else on the one with the fewest cameras.
+    fn on_device(&self, models: Vec<DeviceModels>, before: Option<Device>) -> DeviceModels {
+        let devices: Vec<Device> = models.iter().map(|models| models.device).collect();
+        let count = |device| self.members.iter().filter(|member| member.device == device).count();
+        let chosen = choose_device(&devices, before, count);
+        let on_it = models.into_iter().find(|models| Some(models.device) == chosen);
+        // A camera of the configuration has a device.
+        on_it.unwrap_or(DeviceModels { device: Device::Cpu, entries: Vec::new() })
+    }
+
     /// Keeps a camera that ends until it has ended.
     fn leave(&mut self, member: Member) {
         // Joined at the stop; finished ones are dropped here, so that they do not collect.
@@ -273,13 +291,21 @@ impl Fleet {
         tokio::join!(join_all(members.chain(leaving).chain([self.losses])), join_all(warm));
     }
 
-    fn spawn(&mut self, start: CameraStart, before: Option<JoinHandle<()>>) {
-        let (spec, tokens, starter) = (start.spec.clone(), start.tokens.clone(), self.starter.clone());
+    fn spawn(
+        &mut self,
+        spec: CameraSpec,
+        models: DeviceModels,
+        tokens: CameraTokens,
+        before: Option<JoinHandle<()>>,
+    ) {
+        let DeviceModels { device, entries } = models;
+        let start = CameraStart { spec: spec.clone(), entries, tokens: tokens.clone() };
+        let starter = self.starter.clone();
         let task = tokio::spawn(async move {
             ended(before).await;
             starter.start_now_or_later(start).await;
         });
-        self.members.push(Member { spec, tokens, task });
+        self.members.push(Member { spec, device, tokens, task });
     }
 }
 

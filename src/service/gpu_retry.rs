@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::loaded_model::LoadedModel;
 use super::model_rows::{DegradedReason, ModelRows, ShownModel};
 use crate::base::lock;
-use crate::detect::{CpuFallback, DetectError};
+use crate::detect::{CpuFallback, DetectError, Device};
 use crate::status::{LoadThread, StatusBoard};
 use crate::telemetry::Gpus;
 use crate::telemetry::detect::{GpuRegained, GpuRetryFailed};
@@ -19,15 +19,15 @@ const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest time between two tries.
 const MAX_WAIT: Duration = Duration::from_secs(600);
 
-/// The name of the thread, before the model's.
+/// The name of the thread, before the model's and the number of a GPU that is not the first.
 const TASK: &str = "gpu";
 
-/// The right to try, which one model has at a time: tries at once would compete for the memory of the GPU, and one that hangs holds
+/// The right to try on a GPU, which one model has at a time: tries at once would compete for the memory of the GPU, and one that hangs holds
 /// up the others instead of adding a thread that hangs as well.
 #[derive(Clone, Default)]
 pub(super) struct RetryTurn(Arc<Mutex<()>>);
 
-/// The thread `gpu-MODEL`, which ends with the first try that works, without a GPU, or when this handle is dropped.
+/// The thread `gpu-MODEL` (`gpu@N-MODEL` for GPU N, from 1), which ends with the first try that works, without a GPU, or when this handle is dropped.
 ///
 /// The drop does not wait for a try under way, because ONNX Runtime cannot be interrupted: it is abandoned like another load.
 pub(super) struct GpuRetry {
@@ -52,12 +52,12 @@ enum GpuAttempt {
 
 impl GpuAttemptCell {
     /// Begins a try; `None`: the handle was dropped.
-    fn begin(&self, model: &str) -> Option<RunningGpuAttempt<'_>> {
+    fn begin(&self, task: &str, model: &str) -> Option<RunningGpuAttempt<'_>> {
         let mut attempt = lock(&self.0);
         if matches!(*attempt, GpuAttempt::Unwanted) {
             return None;
         }
-        let thread = Arc::new(LoadThread::new(TASK, model));
+        let thread = Arc::new(LoadThread::new(task, model));
         *attempt = GpuAttempt::Running(Arc::clone(&thread));
         Some(RunningGpuAttempt { cell: self, thread })
     }
@@ -94,14 +94,19 @@ impl GpuRetry {
         // A build without CUDA is a choice.
         let fallback = model.fallback().filter(|fallback| fallback.has_cuda)?;
         let (attempt, (stop, stopped)) = (Arc::<GpuAttemptCell>::default(), channel());
+        let task_name = Device::Cuda(fallback.gpu).task(TASK);
+        let thread_name = format!("{task_name}-{}", model.name().replace('\0', ""));
         let task = RetryTask {
+            task_name,
+            gpu: fallback.gpu,
+            on_cpu: on_cpu(shown.gpu),
             model: model.clone(),
             degraded: Arc::clone(&shown.degraded),
             rows: rows.clone(),
             attempt: Arc::clone(&attempt),
             turn: turn.clone(),
         };
-        let named = thread::Builder::new().name(format!("{TASK}-{}", model.name().replace('\0', "")));
+        let named = thread::Builder::new().name(thread_name);
         // Without a thread the model stays on the CPU, as it would without a GPU.
         named.spawn(move || task.run(&fallback, &stopped)).ok()?;
         Some(Self { attempt, board: board.clone(), stop: Some(stop) })
@@ -122,6 +127,12 @@ impl Drop for GpuRetry {
 
 /// The work of the thread.
 struct RetryTask {
+    /// The name of the thread, before the model's.
+    task_name: String,
+    /// The index of the GPU that is tried.
+    gpu: u32,
+    /// The state of the model until a try works, in words.
+    on_cpu: String,
     model: LoadedModel,
     degraded: Arc<DegradedReason>,
     rows: ModelRows,
@@ -136,23 +147,23 @@ impl RetryTask {
             return;
         }
         if fallback.is_final() {
-            return self.show(Some(final_reason(&fallback.reason)));
+            return self.show(Some(self.final_reason(&fallback.reason)));
         }
-        self.show(Some(retried_reason(&fallback.reason)));
+        self.show(Some(self.retried_reason(&fallback.reason)));
         let mut wait = FIRST_WAIT;
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
             let Some(_turn) = self.turn.take() else { continue };
-            let Some(attempt) = self.attempt.begin(&self.model.name()) else { return };
+            let Some(attempt) = self.attempt.begin(&self.task_name, &self.model.name()) else { return };
             let moved = self.model.move_to_gpu();
             drop(attempt);
             match moved {
                 Ok(()) => return self.regained(),
                 Err(error) if error.needs_new_process() => {
-                    return self.failed(&error, None, final_reason(&error.to_string()));
+                    return self.failed(&error, None, self.final_reason(&error.to_string()));
                 }
                 Err(error) => {
                     wait = next_wait(wait);
-                    self.failed(&error, Some(wait), retried_reason(&error.to_string()));
+                    self.failed(&error, Some(wait), self.retried_reason(&error.to_string()));
                 }
             }
         }
@@ -162,13 +173,21 @@ impl RetryTask {
         self.show(None);
         // A model that was stopped meanwhile stays where it was.
         if self.model.fallback().is_none() {
-            GpuRegained { model: &self.model.name() }.emit();
+            GpuRegained { model: &self.model.name(), gpu: self.gpu }.emit();
         }
     }
 
     fn failed(&self, error: &DetectError, wait: Option<Duration>, reason: String) {
-        GpuRetryFailed { model: &self.model.name(), error, wait }.emit();
+        GpuRetryFailed { model: &self.model.name(), gpu: self.gpu, error, wait }.emit();
         self.show(Some(reason));
+    }
+
+    fn retried_reason(&self, reason: &str) -> String {
+        format!("{}; it is tried there again: {reason}", self.on_cpu)
+    }
+
+    fn final_reason(&self, reason: &str) -> String {
+        format!("{}; restart kvs-infer, since CUDA works again only in a new process: {reason}", self.on_cpu)
     }
 
     /// Shows the model with the reason for which it does not run on the GPU.
@@ -189,15 +208,10 @@ impl RetryTurn {
     }
 }
 
-/// The state of a model that fell back, in words.
-const ON_CPU: &str = "runs on the CPU although this host has a GPU";
-
-fn retried_reason(reason: &str) -> String {
-    format!("{ON_CPU}; it is tried there again: {reason}")
-}
-
-fn final_reason(reason: &str) -> String {
-    format!("{ON_CPU}; restart kvs-infer, since CUDA works again only in a new process: {reason}")
+/// Returns the state of a model that fell back, in words; `gpu`: the one that it is for, of several.
+fn on_cpu(gpu: Option<u32>) -> String {
+    let place = gpu.map_or_else(String::new, |gpu| format!(" (cuda:{gpu})"));
+    format!("runs on the CPU although this host has a GPU{place}")
 }
 
 fn next_wait(wait: Duration) -> Duration {
@@ -224,7 +238,7 @@ mod tests {
     fn a_try_under_way_is_abandoned_and_reported_until_it_ends() {
         let board = StatusBoard::new();
         let (retry, cell, stopped) = retry(&board);
-        let attempt = cell.begin("street").unwrap();
+        let attempt = cell.begin(TASK, "street").unwrap();
         assert_eq!(board.load_threads().len(), 0, "a try that someone wants does not count for a reload");
         drop(retry);
         assert_eq!(stopped.recv_timeout(FIRST_WAIT), Err(RecvTimeoutError::Disconnected));
@@ -233,14 +247,14 @@ mod tests {
         assert!(reasons.contains("its thread `gpu-street` still runs"), "{reasons}");
         drop(attempt);
         assert_eq!(board.abandoned_loads(), 0);
-        assert!(cell.begin("street").is_none(), "no try begins without the handle");
+        assert!(cell.begin(TASK, "street").is_none(), "no try begins without the handle");
     }
 
     #[test]
     fn without_a_try_nothing_is_abandoned() {
         let board = StatusBoard::new();
         let (retry, cell, _stopped) = retry(&board);
-        drop(cell.begin("street").unwrap());
+        drop(cell.begin(TASK, "street").unwrap());
         drop(retry);
         assert_eq!((board.load_threads().len(), board.abandoned_loads()), (0, 0));
     }

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use super::ServiceError;
 use super::gpu_loss::report_gpu_loss;
 use crate::detect::ocr::TextReader;
-use crate::detect::{CpuFallback, DetectError, Detector, Device, ModelSpec, Purpose, Sessions};
+use crate::detect::{
+    CpuFallback, DetectError, Detector, Device, ModelSpec, NodePlacement, Purpose, Sessions,
+};
 use crate::status::{LoadThread, StatusBoard, Watch};
 use crate::telemetry::service::{AbandonedLoadEnded, LoadAbandoned};
 
@@ -23,8 +25,8 @@ pub(super) enum LoadedModel {
 }
 
 impl LoadedModel {
-    /// Loads a model on a thread of its own, `load-MODEL`. Dropping the future abandons the load: its thread runs on, since ONNX Runtime
-    /// cannot be interrupted, and the model is dropped at its end.
+    /// Loads a model on a thread of its own, `load-MODEL` (`load@N-MODEL` for GPU N, from 1). Dropping the future abandons the load: its
+    /// thread runs on, since ONNX Runtime cannot be interrupted, and the model is dropped at its end.
     pub(super) async fn load(
         purpose: Purpose,
         spec: ModelSpec,
@@ -32,8 +34,9 @@ impl LoadedModel {
         sessions: Sessions,
         board: &StatusBoard,
     ) -> Result<Self, ServiceError> {
-        let _shown = board.show_loading(&spec.name, "is being loaded");
-        let load = LoadWaiter(board.add_load_thread(&spec.name));
+        let _shown = board.show_loading(&spec.name, &loading_step(device));
+        let task = device.task("load");
+        let load = LoadWaiter(board.add_load_thread(&task, &spec.name));
         let thread = LoadEnd(Arc::clone(&load.0));
         // A thread instead of the blocking pool: the pool would wait for it at the end of the process.
         let (answer, loaded) = oneshot::channel();
@@ -44,7 +47,7 @@ impl LoadedModel {
             // The receiver is gone where the load was abandoned: the model is dropped here.
             drop(answer.send(model));
         };
-        let spawned = std::thread::Builder::new().name(format!("load-{model}")).spawn(run);
+        let spawned = std::thread::Builder::new().name(format!("{task}-{model}")).spawn(run);
         spawned.map_err(|why| DetectError::Thread { model, reason: why.to_string() })?;
         Ok(loaded.await.map_err(|_panicked| ServiceError::Loading)??)
     }
@@ -94,11 +97,28 @@ impl LoadedModel {
         }
     }
 
-    /// Has the model run on the first GPU from now on; see [`Detector::move_to_gpu`].
+    /// Has the model run on its GPU from now on; see [`Detector::move_to_gpu`].
     pub(super) fn move_to_gpu(&self) -> Result<(), DetectError> {
         match self {
             Self::Detector(detector) => detector.move_to_gpu(),
             Self::TextReader(reader) => reader.move_to_gpu(),
+        }
+    }
+
+    /// Returns the SHA-256 of the model's file for its device: that of the one that was tried on CUDA where it fell back.
+    pub(super) fn file_sha256(&self) -> String {
+        let running = match self {
+            Self::Detector(detector) => detector.info().id.sha256.clone(),
+            Self::TextReader(reader) => reader.info().id.sha256.clone(),
+        };
+        self.fallback().map_or(running, |fallback| fallback.sha256)
+    }
+
+    /// Returns the execution providers that compute the model's nodes, if they are known.
+    pub(super) fn nodes(&self) -> Option<NodePlacement> {
+        match self {
+            Self::Detector(detector) => detector.info().nodes.clone(),
+            Self::TextReader(reader) => reader.info().nodes.clone(),
         }
     }
 
@@ -114,15 +134,23 @@ impl LoadedModel {
         match self {
             Self::Detector(detector) => {
                 let (alive, busy) = (detector.clone(), detector.clone());
-                let name = format!("detect-{}", detector.info().id.name);
+                let name = format!("{}-{}", detector.device().task("detect"), detector.info().id.name);
                 inference_watch(name, move || alive.is_alive(), move || busy.busy_since())
             }
             Self::TextReader(reader) => {
                 let (alive, busy) = (reader.clone(), reader.clone());
-                let name = format!("ocr-{}", reader.info().id.name);
+                let name = format!("{}-{}", reader.device().task("ocr"), reader.info().id.name);
                 inference_watch(name, move || alive.is_alive(), move || busy.busy_since())
             }
         }
+    }
+}
+
+/// Returns the step of a load on the device: the rest of a sentence that begins with the model.
+fn loading_step(device: Device) -> String {
+    match device.gpu() {
+        None | Some(0) => "is being loaded".to_owned(),
+        Some(index) => format!("is being loaded on cuda:{index}"),
     }
 }
 

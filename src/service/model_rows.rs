@@ -8,7 +8,7 @@ use crate::base::lock;
 use crate::detect::ocr::TextReader;
 use crate::detect::{Detector, EngineInfo, GpuLevel};
 use crate::status::{ModelRow, StatusBoard};
-use crate::telemetry::detect::CpuFallbackShown;
+use crate::telemetry::detect::ModelShown;
 
 /// The reason for which a model does not run on the GPU of this host; `None`: it does, or there is no GPU.
 pub(super) type DegradedReason = Mutex<Option<String>>;
@@ -17,6 +17,8 @@ pub(super) type DegradedReason = Mutex<Option<String>>;
 #[derive(Clone)]
 pub(super) struct ShownModel {
     pub(super) model: LoadedModel,
+    /// The index of the GPU that it is for, if models may run on several.
+    pub(super) gpu: Option<u32>,
     pub(super) degraded: Arc<DegradedReason>,
 }
 
@@ -47,17 +49,23 @@ impl ModelRows {
 
     /// Shows the models; `before` were shown until now. The caller holds the lock, so that no older state follows a newer one.
     fn show(&self, models: &[ShownModel], before: Vec<String>) {
-        let mut rows: Vec<ModelRow> = models.iter().map(ShownModel::row).collect();
+        let mut rows: Vec<(Option<u32>, ModelRow)> = Vec::new();
+        // A model is one in the metrics, whatever the number of its GPUs: each gauge is set once, for all of them.
+        let gone = || ModelShown { nodes: Some(BTreeMap::new()), ..ModelShown::default() };
+        let mut shown: BTreeMap<String, ModelShown> = before.into_iter().map(|name| (name, gone())).collect();
+        for model in models {
+            let row = model.row();
+            let of_model = shown.entry(row.name.clone()).or_default();
+            of_model.fell_back |= row.fell_back;
+            if let Some(nodes) = model.model.nodes() {
+                of_model.add_nodes(nodes.by_provider());
+            }
+            rows.push((model.gpu, row));
+        }
+        shown.iter().for_each(|(model, shown)| shown.emit(model));
         // The order of a hash map changes from run to run.
-        rows.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut fell_back: BTreeMap<String, bool> = before.into_iter().map(|name| (name, false)).collect();
-        for row in &rows {
-            *fell_back.entry(row.name.clone()).or_default() |= row.fell_back;
-        }
-        for (model, fell_back) in fell_back {
-            CpuFallbackShown { model: &model, fell_back }.emit();
-        }
-        self.board.set_models(rows);
+        rows.sort_by(|(gpu, a), (other, b)| (&a.name, &a.layout, gpu).cmp(&(&b.name, &b.layout, other)));
+        self.board.set_models(rows.into_iter().map(|(_, row)| row).collect());
     }
 }
 
@@ -65,14 +73,14 @@ impl ShownModel {
     fn row(&self) -> ModelRow {
         let degraded = lock(&self.degraded).clone();
         let row = match &self.model {
-            LoadedModel::Detector(detector) => row(detector),
+            LoadedModel::Detector(detector) => row(detector, self.gpu),
             LoadedModel::TextReader(reader) => row_of_reader(reader),
         };
         ModelRow { degraded: degraded.or(row.degraded), ..row }
     }
 }
 
-fn row(detector: &Detector) -> ModelRow {
+fn row(detector: &Detector, gpu: Option<u32>) -> ModelRow {
     let info = detector.info();
     ModelRow {
         name: info.id.name.clone(),
@@ -84,15 +92,16 @@ fn row(detector: &Detector) -> ModelRow {
         input_px: info.input.side_px(),
         classes: info.classes.len(),
         warm_up_ms: info.warmup_ms.round() as u64,
-        degraded: painted_on_cpu(&info.engine),
+        degraded: painted_on_cpu(&info.engine, gpu),
         fell_back: info.fallback.is_some(),
     }
 }
 
-/// Returns the reason, in words, for which the CPU paints the pictures of a model that runs on a GPU.
-fn painted_on_cpu(engine: &EngineInfo) -> Option<String> {
+/// Returns the reason, in words, for which the CPU paints the pictures of a model that runs on a GPU; `gpu`: which, of several.
+fn painted_on_cpu(engine: &EngineInfo, gpu: Option<u32>) -> Option<String> {
     let note = engine.note.as_ref().filter(|_| engine.gpu == Some(GpuLevel::Inference))?;
-    Some(format!("runs on the GPU, but {note}"))
+    let place = gpu.map_or_else(String::new, |gpu| format!(" (cuda:{gpu})"));
+    Some(format!("runs on the GPU{place}, but {note}"))
 }
 
 fn row_of_reader(reader: &TextReader) -> ModelRow {

@@ -1,6 +1,6 @@
-//! The models of the service: fetched where they are remote, loaded once each, shared by all cameras.
+//! The models of the service: fetched where they are remote, loaded once per device that cameras run on, shared by its cameras.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use futures_util::future::try_join_all;
 use tokio::time::timeout;
 
 use super::ServiceError;
+use super::camera_devices::{CameraDevices, DeviceModels};
 use super::gpu_retry::{GpuRetry, RetryTurn};
 use super::loaded_model::LoadedModel;
 use super::model_rows::{ModelRows, ShownModel};
 use crate::camera::{EntryModels, EntryOcr};
 use crate::config::{CameraSpec, PipelineEntry};
-use crate::detect::{Detector, Device, ModelSpec, Purpose, Sessions, usual_threads};
-use crate::media::ModelId;
+use crate::detect::{DetectError, Detector, Device, ModelFault, ModelSpec, Purpose, Sessions, usual_threads};
+use crate::media::{CameraId, ModelId};
 use crate::remote::{FetchProgress, ModelFetcher};
 use crate::status::{StatusBoard, WatchKey};
 use crate::telemetry::service::StopTimedOut;
@@ -22,18 +23,26 @@ use crate::telemetry::service::StopTimedOut;
 /// The time to wait for the end of a model that is no longer used.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// A model and its purpose: one file may be used for both purposes.
-type ModelUse = (Purpose, Arc<ModelSpec>);
+/// A model, its purpose and its device: one file may be used for both purposes, and on several GPUs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct ModelUse {
+    purpose: Purpose,
+    spec: Arc<ModelSpec>,
+    device: Device,
+}
 
 /// The loaded models.
 pub(crate) struct ModelSet {
     source: ModelFetcher,
-    device: Device,
+    /// The devices of this host that models may run on.
+    devices: Vec<Device>,
+    cameras: CameraDevices,
     board: StatusBoard,
     speed: ModelSpeed,
     running: HashMap<ModelUse, RunningModel>,
     rows: ModelRows,
-    turn: RetryTurn,
+    /// By the index of the GPU.
+    turns: BTreeMap<u32, RetryTurn>,
 }
 
 /// The purpose for which the cores are shared among inferences.
@@ -46,7 +55,19 @@ pub(crate) enum ModelSpeed {
 }
 
 /// Models that are loaded and not in the set yet.
-pub(super) type LoadedModels = Vec<(ModelUse, LoadedModel)>;
+pub(super) struct LoadedModels {
+    /// The devices of the cameras that they are for.
+    cameras: CameraDevices,
+    models: Vec<(ModelUse, LoadedModel)>,
+}
+
+impl LoadedModels {
+    /// Returns the detector of a model, on one of its devices, if it was loaded.
+    pub(super) fn detector(&self, spec: &Arc<ModelSpec>) -> Option<&Detector> {
+        let mut of_spec = self.models.iter().filter(|(model_use, _)| model_use.spec == *spec);
+        of_spec.find_map(|(_, model)| model.detector())
+    }
+}
 
 struct RunningModel {
     shown: ShownModel,
@@ -56,10 +77,17 @@ struct RunningModel {
 }
 
 impl ModelSet {
-    /// Returns an empty set, whose models have the shortest time per inference.
-    pub(super) fn new(source: ModelFetcher, device: Device, board: StatusBoard) -> Self {
-        let (rows, turn) = (ModelRows::new(board.clone()), RetryTurn::default());
-        Self { source, device, board, speed: ModelSpeed::Latency, running: HashMap::new(), rows, turn }
+    /// Returns an empty set for these devices, whose models have the shortest time per inference; `is_shared`: other workers run a part
+    /// of the cameras.
+    pub(super) fn new(
+        source: ModelFetcher,
+        devices: Vec<Device>,
+        is_shared: bool,
+        board: StatusBoard,
+    ) -> Self {
+        let (rows, cameras) = (ModelRows::new(board.clone()), CameraDevices::new(is_shared));
+        let (speed, running, turns) = (ModelSpeed::Latency, HashMap::new(), BTreeMap::new());
+        Self { source, devices, cameras, board, speed, running, rows, turns }
     }
 
     /// Returns the set with another purpose for the models that are loaded from now on.
@@ -75,23 +103,80 @@ impl ModelSet {
         }
     }
 
-    /// Fetches and loads the models that the cameras name and that are not in the set, and returns them. The set stays as it is.
+    /// Fetches the models that the cameras name, loads them on the cameras' devices where they are not in the set, and returns them.
+    /// The set stays as it is.
     ///
     /// # Errors
     /// A model cannot be fetched or loaded.
     pub(super) async fn load(&self, cameras: &[CameraSpec]) -> Result<LoadedModels, ServiceError> {
-        let mut wanted = model_uses(cameras);
+        let ids: Vec<&CameraId> = cameras.iter().map(|camera| &camera.id).collect();
+        let devices = self.cameras.for_cameras(&ids, &self.devices);
+        let mut wanted = model_uses(cameras, &devices);
         // The models share the cores, so their number is known before the first one loads.
         let threads = usual_threads(wanted.len());
         wanted.retain(|wanted| !self.running.contains_key(wanted));
-        let files = try_join_all(wanted.iter().map(|(_, spec)| self.fetch(spec))).await?;
-        let mut loaded = Vec::new();
-        for (wanted, file) in wanted.into_iter().zip(files) {
+        let files = self.fetch_all(&wanted).await?;
+        let mut loaded = LoadedModels { cameras: devices, models: Vec::new() };
+        // One after the other, on all GPUs: a thread that hangs is one at most.
+        for wanted in wanted {
+            let Some(file) = files.get(&wanted.spec).cloned() else { continue };
             let sessions = self.sessions(&file, threads);
-            let model = LoadedModel::load(wanted.0, file, self.device, sessions, &self.board).await?;
-            loaded.push((wanted, model));
+            let model = LoadedModel::load(wanted.purpose, file, wanted.device, sessions, &self.board).await;
+            let model = model.map_err(|error| self.on_device(wanted.device, error))?;
+            self.check_file(&wanted, &model, &loaded.models)?;
+            loaded.models.push((wanted, model));
         }
         Ok(loaded)
+    }
+
+    /// Returns the local file of each model.
+    async fn fetch_all(
+        &self,
+        wanted: &[ModelUse],
+    ) -> Result<HashMap<Arc<ModelSpec>, ModelSpec>, ServiceError> {
+        let mut specs: Vec<&Arc<ModelSpec>> = Vec::new();
+        for ModelUse { spec, .. } in wanted {
+            if !specs.contains(&spec) {
+                specs.push(spec);
+            }
+        }
+        let files = try_join_all(specs.iter().map(|spec| self.fetch(spec))).await?;
+        Ok(specs.into_iter().cloned().zip(files).collect())
+    }
+
+    /// Returns the index of the GPU of a device, if models may run on several.
+    fn gpu_of_several(&self, device: Device) -> Option<u32> {
+        device.gpu().filter(|_| self.devices.len() > 1)
+    }
+
+    /// Returns the error of a load with the GPU, where it may be another one on another GPU and does not name its own.
+    fn on_device(&self, device: Device, error: ServiceError) -> ServiceError {
+        match (self.gpu_of_several(device), error) {
+            (Some(gpu), ServiceError::Detect(error)) if error.depends_on_device() => {
+                ServiceError::Gpu { gpu, error }
+            }
+            (_, error) => error,
+        }
+    }
+
+    /// Checks that a model is of the same file as on other GPUs: its classes were checked against the cameras, and they get the same boxes.
+    fn check_file(
+        &self,
+        wanted: &ModelUse,
+        model: &LoadedModel,
+        loaded: &[(ModelUse, LoadedModel)],
+    ) -> Result<(), DetectError> {
+        let running = self.running.iter().map(|(model_use, running)| (model_use, &running.shown.model));
+        let loaded = loaded.iter().map(|(model_use, model)| (model_use, model));
+        let is_copy = |of: &ModelUse| {
+            (of.purpose, &of.spec) == (wanted.purpose, &wanted.spec) && of.device != wanted.device
+        };
+        let mut others = running.chain(loaded).filter(|(of, _)| is_copy(of));
+        if others.all(|(_, other)| other.file_sha256() == model.file_sha256()) {
+            return Ok(());
+        }
+        let (model, path) = (wanted.spec.name.clone(), wanted.spec.path.clone());
+        Err(DetectError::Model { model, path, fault: Box::new(ModelFault::Replaced) })
     }
 
     async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
@@ -101,23 +186,26 @@ impl ModelSet {
         file.map_err(|error| ServiceError::Fetch(Box::new(error)))
     }
 
-    /// Adds loaded models to the set.
+    /// Adds loaded models to the set. The cameras have the devices from now on for which these were loaded.
     pub(super) fn adopt(&mut self, loaded: LoadedModels) {
-        for (model_use, model) in loaded {
+        self.cameras = loaded.cameras;
+        for (model_use, model) in loaded.models {
             let watch = self.board.add_watch(model.watch());
             model.report_loss_to(self.board.clone());
-            let shown = ShownModel { model, degraded: Arc::default() };
+            let gpu = self.gpu_of_several(model_use.device);
+            let shown = ShownModel { model, gpu, degraded: Arc::default() };
+            let turn = self.turns.entry(model_use.device.gpu().unwrap_or_default()).or_default();
             // A replay ends before it would pay.
             let retries = self.speed == ModelSpeed::Latency;
-            let retry = retries.then(|| GpuRetry::start(&shown, &self.rows, &self.board, &self.turn));
+            let retry = retries.then(|| GpuRetry::start(&shown, &self.rows, &self.board, turn));
             self.running.insert(model_use, RunningModel { shown, watch, _retry: retry.flatten() });
         }
         self.show();
     }
 
-    /// Removes the models that no camera names. Each ends with the last camera that still uses it.
+    /// Removes the models that no camera names on its device. Each ends with the last camera that still uses it.
     pub(super) async fn keep(&mut self, cameras: &[CameraSpec]) {
-        let wanted = model_uses(cameras);
+        let wanted = model_uses(cameras, &self.cameras);
         let unused: Vec<RunningModel> = self
             .running
             .extract_if(|model_use, _| !wanted.contains(model_use))
@@ -132,18 +220,30 @@ impl ModelSet {
         }
     }
 
-    /// Returns the rules of each of the camera's entries with its models, in the order of the entries.
-    pub(crate) fn entries_of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
-        camera.pipeline.iter().filter_map(|entry| self.entry(entry)).collect()
+    /// Returns the models of the camera on each device that it may run on.
+    pub(super) fn models_of(&self, camera: &CameraSpec) -> Vec<DeviceModels> {
+        let on =
+            |device: &Device| DeviceModels { device: *device, entries: self.entries_on(camera, *device) };
+        self.cameras.of(&camera.id).iter().map(on).collect()
     }
 
-    fn entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
-        let detector = self.get(&entry.model)?.clone();
+    /// Returns the rules of each of the camera's entries with its models, in the order of the entries, on the first device of the camera.
+    pub(crate) fn entries_of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
+        let device = self.cameras.of(&camera.id).first();
+        device.map(|device| self.entries_on(camera, *device)).unwrap_or_default()
+    }
+
+    fn entries_on(&self, camera: &CameraSpec, device: Device) -> Vec<EntryModels> {
+        camera.pipeline.iter().filter_map(|entry| self.entry(entry, device)).collect()
+    }
+
+    fn entry(&self, entry: &PipelineEntry, device: Device) -> Option<EntryModels> {
+        let detector = self.loaded(Purpose::Find, &entry.model, device)?.detector()?.clone();
         let reading = match &entry.ocr {
             None => None,
             Some(reading) => {
-                let model_use = (Purpose::Read, Arc::clone(&reading.model));
-                let LoadedModel::TextReader(reader) = &self.running.get(&model_use)?.shown.model else {
+                let LoadedModel::TextReader(reader) = self.loaded(Purpose::Read, &reading.model, device)?
+                else {
                     return None;
                 };
                 Some(EntryOcr { reader: reader.clone(), crop_expand: reading.crop_expand })
@@ -152,9 +252,15 @@ impl ModelSet {
         Some(EntryModels { rules: entry.rules.clone(), detector, ocr: reading })
     }
 
-    /// Returns the detector of a model, if it is in the set.
+    fn loaded(&self, purpose: Purpose, spec: &Arc<ModelSpec>, device: Device) -> Option<&LoadedModel> {
+        let model_use = ModelUse { purpose, spec: Arc::clone(spec), device };
+        Some(&self.running.get(&model_use)?.shown.model)
+    }
+
+    /// Returns the detector of a model, on one of its devices, if it is in the set.
     pub(super) fn get(&self, spec: &Arc<ModelSpec>) -> Option<&Detector> {
-        self.running.get(&(Purpose::Find, Arc::clone(spec)))?.shown.model.detector()
+        let mut devices = self.devices.iter();
+        devices.find_map(|device| self.loaded(Purpose::Find, spec, *device)?.detector())
     }
 
     /// Stops all models; blocks until their threads have ended.
@@ -162,11 +268,12 @@ impl ModelSet {
         self.running.values().for_each(|running| running.shown.model.stop());
     }
 
-    /// Returns the facts about each loaded detection model, by name.
+    /// Returns the facts about each loaded detection model, once, by name.
     pub(crate) fn detector_ids(&self) -> Vec<ModelId> {
         let detectors = self.running.values().filter_map(|running| running.shown.model.detector());
         let mut ids: Vec<ModelId> = detectors.map(|detector| detector.info().id.clone()).collect();
         ids.sort_by(|a, b| (&a.name, &a.sha256).cmp(&(&b.name, &b.sha256)));
+        ids.dedup();
         ids
     }
 
@@ -175,13 +282,17 @@ impl ModelSet {
     }
 }
 
-/// Returns each model once, in the order in which the cameras name them.
-fn model_uses(cameras: &[CameraSpec]) -> Vec<ModelUse> {
+/// Returns each model once per device of its cameras, in the order in which the cameras name them.
+fn model_uses(cameras: &[CameraSpec], devices: &CameraDevices) -> Vec<ModelUse> {
     let mut all = Vec::new();
-    for (purpose, spec) in cameras.iter().flat_map(CameraSpec::models) {
-        let model_use = (purpose, Arc::clone(spec));
-        if !all.contains(&model_use) {
-            all.push(model_use);
+    for camera in cameras {
+        for (purpose, spec) in camera.models() {
+            for device in devices.of(&camera.id) {
+                let model_use = ModelUse { purpose, spec: Arc::clone(spec), device: *device };
+                if !all.contains(&model_use) {
+                    all.push(model_use);
+                }
+            }
         }
     }
     all

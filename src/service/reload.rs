@@ -96,11 +96,7 @@ impl Service {
         let _shown = self.board.show_reload();
         let loaded = self.models.load(&settings.cameras).await?;
         for camera in &settings.cameras {
-            check_camera(camera, |spec| {
-                let new =
-                    loaded.iter().filter(|((_, of), _)| of == spec).find_map(|(_, model)| model.detector());
-                new.or_else(|| self.models.get(spec))
-            })?;
+            check_camera(camera, |spec| loaded.detector(spec).or_else(|| self.models.get(spec)))?;
         }
         Ok(PreparedReload { settings, loaded })
     }

@@ -6,11 +6,11 @@ use aws_config::SdkConfig;
 use tokio::sync::mpsc;
 
 use super::ServiceError;
+use super::camera_devices::DeviceModels;
 use super::cameras::Fleet;
 use super::models::ModelSet;
 use super::pool::{PoolHandle, PoolParts, SharedConfig};
 use super::reload::Changes;
-use crate::camera::EntryModels;
 use crate::config::{CameraSpec, Settings};
 use crate::delivery::{EventOutbox, OwnerCommitRequest};
 use crate::sharing::PoolTable;
@@ -80,11 +80,11 @@ impl RunningCameras {
 fn change_fleet(fleet: &mut Fleet, settings: &Settings, models: &ModelSet, changes: &Changes) {
     changes.removed.iter().for_each(|id| fleet.remove(id));
     for camera in &settings.cameras {
-        let (id, entries) = (camera.id.to_string(), models.entries_of(camera));
+        let (id, models) = (camera.id.to_string(), models.models_of(camera));
         if changes.added.contains(&id) {
-            fleet.add(camera.clone(), entries);
+            fleet.add(camera.clone(), models);
         } else if changes.changed.contains(&id) {
-            fleet.change(camera.clone(), entries);
+            fleet.change(camera.clone(), models);
         }
     }
 }
@@ -93,6 +93,6 @@ fn shared_config(settings: &Settings, models: &ModelSet) -> SharedConfig {
     SharedConfig::new(settings.version.clone().unwrap_or_default(), with_models(settings, models))
 }
 
-fn with_models(settings: &Settings, models: &ModelSet) -> Vec<(CameraSpec, Vec<EntryModels>)> {
-    settings.cameras.iter().map(|camera| (camera.clone(), models.entries_of(camera))).collect()
+fn with_models(settings: &Settings, models: &ModelSet) -> Vec<(CameraSpec, Vec<DeviceModels>)> {
+    settings.cameras.iter().map(|camera| (camera.clone(), models.models_of(camera))).collect()
 }

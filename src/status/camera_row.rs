@@ -82,6 +82,8 @@ pub struct CameraRow {
     pub mode: Mode,
     /// `true` while only keyframes are decoded, because nothing moves.
     pub idle: bool,
+    /// The device of the models that inferred its last frame: `cuda:1`, `cpu`; `None` before the first one.
+    pub device: Option<String>,
     /// The decoder of its frames: `nvdec` or `cpu`; `None` before the first frame.
     pub decoder: Option<&'static str>,
     /// The reason why it is not NVDEC, where that was to be used.

@@ -74,6 +74,8 @@ struct CameraInner {
 struct CameraRecord {
     mode: Mode,
     idle: bool,
+    /// The GPU of the models that inferred the last frame, by its index; `Some(None)`: the CPU, `None`: no frame was inferred.
+    inferred_on: Option<Option<u32>>,
     decoder: Option<&'static str>,
     decoder_note: Option<String>,
     current: StateEntry,
@@ -285,6 +287,11 @@ impl CameraStatus {
         self.write(|now| now.model = Some(name.to_owned()));
     }
 
+    /// Records the index of the GPU of the models that inferred a frame; `None`: the CPU.
+    pub fn inferred_on(&self, gpu: Option<u32>) {
+        self.write(|now| now.inferred_on = Some(gpu));
+    }
+
     /// Records a frame that the decoder returned.
     pub fn frame_decoded(&self) {
         self.write(|now| {
@@ -403,6 +410,7 @@ impl CameraStatus {
             stream: self.inner.stream.to_string(),
             mode: now.mode,
             idle: now.idle,
+            device: now.inferred_on.map(device_text),
             decoder: now.decoder,
             decoder_note: now.decoder_note.clone(),
             state: now.current.state,
@@ -500,6 +508,11 @@ impl CameraRecord {
         let version = self.picture.as_ref().map_or(0, |picture| picture.version) + 1;
         self.picture.replace(InferredPicture { version, frame, labels })
     }
+}
+
+/// Returns the name of a GPU by its index, or of the CPU.
+fn device_text(gpu: Option<u32>) -> String {
+    gpu.map_or_else(|| "cpu".to_owned(), |index| format!("cuda:{index}"))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl Default for LoadingModels {
 /// A thread that loads a model. ONNX Runtime cannot be interrupted, so the thread of an abandoned load runs on.
 pub(crate) struct LoadThread {
     /// The start of the thread's name, before the model's.
-    task: &'static str,
+    task: String,
     /// The model's name.
     pub(crate) model: String,
     began: Instant,
@@ -50,8 +50,13 @@ const ENDED: u8 = 2;
 
 impl LoadThread {
     /// Returns a load that begins now, on the thread `TASK-MODEL`.
-    pub(crate) fn new(task: &'static str, model: &str) -> Self {
-        Self { task, model: model.to_owned(), began: Instant::now(), state: AtomicU8::new(WANTED) }
+    pub(crate) fn new(task: &str, model: &str) -> Self {
+        Self {
+            task: task.to_owned(),
+            model: model.to_owned(),
+            began: Instant::now(),
+            state: AtomicU8::new(WANTED),
+        }
     }
 
     /// Abandons the load. Returns whether its thread still runs.
@@ -136,9 +141,9 @@ impl StatusBoard {
         ReloadDisplay(self.clone())
     }
 
-    /// Adds a thread that loads a model.
-    pub(crate) fn add_load_thread(&self, model: &str) -> Arc<LoadThread> {
-        let thread = Arc::new(LoadThread::new("load", model));
+    /// Adds the thread `TASK-MODEL`, which loads a model.
+    pub(crate) fn add_load_thread(&self, task: &str, model: &str) -> Arc<LoadThread> {
+        let thread = Arc::new(LoadThread::new(task, model));
         lock(&self.inner.loading).add(Arc::clone(&thread));
         thread
     }
@@ -279,7 +284,7 @@ mod tests {
     #[test]
     fn an_abandoned_load_is_reported_while_its_thread_runs() {
         let board = StatusBoard::new();
-        let [street, plate] = ["street", "plate"].map(|model| board.add_load_thread(model));
+        let [street, plate] = ["street", "plate"].map(|model| board.add_load_thread("load", model));
         assert!(!plate.end() && !plate.abandon(), "it has ended");
         assert!(street.abandon());
         assert_eq!((board.load_threads().len(), board.abandoned_loads()), (1, 1));

@@ -66,7 +66,7 @@ pub(crate) const METRICS: &[Metric] = &[
         name: ON_CPU,
         kind: MetricKind::Gauge,
         labels: &["model"],
-        help: "1 while the model runs on the CPU because CUDA does not work, else 0.",
+        help: "1 while the model runs on the CPU because CUDA does not work, on one GPU at least, else 0.",
     },
     Metric {
         name: GPU_LOST,
@@ -78,7 +78,7 @@ pub(crate) const METRICS: &[Metric] = &[
         name: NODES,
         kind: MetricKind::Gauge,
         labels: &["model", "provider"],
-        help: "Nodes of a loaded model by the execution provider that computes them; 0 where it computes none.",
+        help: "Nodes of a loaded model by the execution provider that computes them, summed over its GPUs; 0 where it computes none.",
     },
     Metric {
         name: LIMITED,
@@ -204,6 +204,8 @@ impl OpenVinoUnused<'_> {
 /// CUDA did not work, and the model runs on the CPU.
 pub(crate) struct FellBackToCpu<'a> {
     pub(crate) model: &'a str,
+    /// The index of the GPU that was tried.
+    pub(crate) gpu: u32,
     pub(crate) reason: &'a str,
     /// `true` where this ONNX Runtime was built with CUDA; a build without it is a choice, and no warning.
     pub(crate) has_cuda: bool,
@@ -213,12 +215,13 @@ impl FellBackToCpu<'_> {
     pub(crate) fn emit(self) {
         // Counted with and without CUDA in the build: the metric says where models run, the level whether that is a fault.
         metrics::counter!(FALLBACKS, "model" => self.model.to_owned()).increment(1);
-        let Self { model, reason, has_cuda } = self;
+        let Self { model, gpu, reason, has_cuda } = self;
         // `device: auto` means to use CUDA where it works: only a build that has CUDA can disappoint that.
         if has_cuda {
             tracing::warn!(
                 stage = STAGE,
                 model,
+                gpu = %format_args!("cuda:{gpu}"),
                 error = reason,
                 "CUDA does not work: the model runs on the CPU; device: cpu silences this, device: cuda makes it an error"
             );
@@ -249,30 +252,55 @@ impl CudaLibrariesMissing<'_> {
 /// A model that had fallen back to the CPU runs on the GPU.
 pub(crate) struct GpuRegained<'a> {
     pub(crate) model: &'a str,
+    /// The index of the GPU.
+    pub(crate) gpu: u32,
 }
 
 impl GpuRegained<'_> {
     pub(crate) fn emit(self) {
-        tracing::info!(stage = STAGE, model = self.model, "CUDA works again: the model runs on the GPU");
+        let Self { model, gpu } = self;
+        let gpu = format_args!("cuda:{gpu}");
+        tracing::info!(stage = STAGE, model, %gpu, "CUDA works again: the model runs on the GPU");
     }
 }
 
-/// The state of a model on the status board.
-pub(crate) struct CpuFallbackShown<'a> {
-    pub(crate) model: &'a str,
-    /// `true` where it runs on the CPU because CUDA does not work.
+/// The state of a model on the status board, on all devices that it was loaded for.
+#[derive(Default)]
+pub(crate) struct ModelShown {
+    /// `true` where it runs on the CPU for one of them because CUDA does not work.
     pub(crate) fell_back: bool,
+    /// The number of its nodes by execution provider, if that is known.
+    pub(crate) nodes: Option<BTreeMap<String, usize>>,
 }
 
-impl CpuFallbackShown<'_> {
-    pub(crate) fn emit(self) {
-        metrics::gauge!(ON_CPU, "model" => self.model.to_owned()).set(f64::from(u8::from(self.fell_back)));
+impl ModelShown {
+    /// Adds the nodes on one of the devices.
+    pub(crate) fn add_nodes<'a>(&mut self, by_provider: impl Iterator<Item = (&'a str, usize)>) {
+        let nodes = self.nodes.get_or_insert_default();
+        for (provider, count) in by_provider {
+            *nodes.entry(provider.to_owned()).or_default() += count;
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a graph has few nodes")]
+    pub(crate) fn emit(&self, model: &str) {
+        metrics::gauge!(ON_CPU, "model" => model.to_owned()).set(f64::from(u8::from(self.fell_back)));
+        let Some(nodes) = &self.nodes else { return };
+        // A provider without nodes is 0: the model may have run there before.
+        let absent = PROVIDERS.into_iter().filter(|provider| !nodes.contains_key(*provider));
+        let counts = nodes.iter().map(|(provider, count)| (provider.as_str(), *count));
+        for (provider, count) in counts.chain(absent.map(|provider| (provider, 0))) {
+            metrics::gauge!(NODES, "model" => model.to_owned(), "provider" => provider.to_owned())
+                .set(count as f64);
+        }
     }
 }
 
 /// A model that had fallen back to the CPU was tried on the GPU, which still does not work.
 pub(crate) struct GpuRetryFailed<'a> {
     pub(crate) model: &'a str,
+    /// The index of the GPU.
+    pub(crate) gpu: u32,
     pub(crate) error: &'a dyn Error,
     /// The time until the next try; `None`: there is none, since CUDA works again only in a new process.
     pub(crate) wait: Option<Duration>,
@@ -280,10 +308,11 @@ pub(crate) struct GpuRetryFailed<'a> {
 
 impl GpuRetryFailed<'_> {
     pub(crate) fn emit(self) {
-        let Self { model, error, wait } = self;
+        let Self { model, gpu, error, wait } = self;
         tracing::info!(
             stage = STAGE,
             model,
+            gpu = %format_args!("cuda:{gpu}"),
             reason = %error,
             wait_s = wait.map(|wait| wait.as_secs()),
             "CUDA still does not work: the model stays on the CPU"
@@ -352,31 +381,17 @@ impl FrameFailed<'_> {
     }
 }
 
-/// ONNX Runtime has assigned the nodes of a model to execution providers.
-pub(crate) struct NodesAssigned<'a, N> {
+/// ONNX Runtime has assigned nodes of a model to other execution providers than the one that was asked for.
+pub(crate) struct NodesElsewhere<'a> {
     pub(crate) model: &'a str,
     /// The number of nodes by provider.
-    pub(crate) by_provider: N,
-    /// The same as text.
     pub(crate) nodes: &'a dyn Display,
-    /// The number of nodes on another provider than the one that was asked for.
-    pub(crate) elsewhere: usize,
 }
 
-impl<'a, N: Iterator<Item = (&'a str, usize)>> NodesAssigned<'a, N> {
-    #[expect(clippy::cast_precision_loss, reason = "a graph has few nodes")]
+impl NodesElsewhere<'_> {
     pub(crate) fn emit(self) {
-        let Self { model, by_provider, nodes, elsewhere } = self;
-        // A provider without nodes is 0: the model may have run there before.
-        let mut counts: BTreeMap<&str, usize> = PROVIDERS.map(|provider| (provider, 0)).into();
-        counts.extend(by_provider);
-        for (provider, count) in counts {
-            metrics::gauge!(NODES, "model" => model.to_owned(), "provider" => provider.to_owned())
-                .set(count as f64);
-        }
-        if elsewhere > 0 {
-            tracing::warn!(stage = STAGE, model, nodes = %nodes, "nodes of the model run elsewhere than asked");
-        }
+        let Self { model, nodes } = self;
+        tracing::warn!(stage = STAGE, model, nodes = %nodes, "nodes of the model run elsewhere than asked");
     }
 }
 
@@ -435,5 +450,27 @@ impl RuntimeLog<'_> {
         } else {
             tracing::debug!(stage = STAGE, category = self.category, "ONNX Runtime: {}", self.message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::testing::rendered;
+
+    #[test]
+    fn a_model_on_two_devices_is_one_in_the_metrics() {
+        let mut shown = ModelShown { fell_back: true, ..ModelShown::default() };
+        shown.add_nodes([("cuda", 100)].into_iter());
+        shown.add_nodes([("cpu", 98), ("cuda", 2)].into_iter());
+        let text = rendered(|| shown.emit("street"));
+        for (provider, count) in [("cuda", 102), ("cpu", 98), ("openvino", 0)] {
+            let line =
+                format!("kvs_infer_detect_nodes{{model=\"street\",provider=\"{provider}\"}} {count}\n");
+            assert!(text.contains(&line), "{text}");
+        }
+        assert!(text.contains("kvs_infer_detect_cpu_fallback{model=\"street\"} 1\n"), "{text}");
+        let unknown = rendered(|| ModelShown::default().emit("street"));
+        assert!(!unknown.contains("kvs_infer_detect_nodes{"), "{unknown}");
     }
 }

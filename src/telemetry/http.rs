@@ -283,7 +283,7 @@ mod tests {
         board.add_camera(&CameraId::new("gate"), "gate-stream").fragment(Some(1_500));
         board.add_camera(&CameraId::new("yard"), "yard-stream").down("no such stream", None);
         board.set_sinks(|| vec![SinkStatus { name: "kds".into(), queued: 3, ..SinkStatus::default() }]);
-        assert!(board.add_load_thread("street").abandon());
+        assert!(board.add_load_thread("load", "street").abandon());
         let text = rendered(|| Scrape { board: &board }.emit());
         for line in [
             concat!("kvs_infer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

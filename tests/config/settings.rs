@@ -10,7 +10,7 @@ use kvs_infer::config::{
 };
 use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
 use kvs_infer::decode::Masks;
-use kvs_infer::detect::{Device, InputEncoding, LayoutChoice, MotionRules, Thresholds};
+use kvs_infer::detect::{DeviceChoice, InputEncoding, LayoutChoice, MotionRules, Thresholds};
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
 use kvs_infer::snapshot::SnapshotRoute;
@@ -42,7 +42,7 @@ fn absent_keys_have_their_defaults() {
     assert_eq!(settings.reconnect_delay, Duration::from_secs(5));
     assert_eq!(settings.max_behind, Duration::from_mins(1));
     assert_eq!(settings.model_load, Duration::from_mins(10));
-    assert_eq!(settings.device, Device::Auto);
+    assert_eq!(settings.device, DeviceChoice::Auto);
     assert_eq!((settings.log_level, settings.log_format), (LogLevel::Info, None));
     let publish = PublishSpec {
         local_dir: Some("/tmp/events".into()),
@@ -137,11 +137,11 @@ fn activities_are_on_only_if_configured() {
 #[test]
 fn devices_are_parsed() {
     let cases = [
-        ("auto", Device::Auto),
-        ("cpu", Device::Cpu),
-        ("cuda", Device::Cuda(0)),
-        ("cuda:3", Device::Cuda(3)),
-        ("cuda:99", Device::Cuda(99)),
+        ("auto", DeviceChoice::Auto),
+        ("cpu", DeviceChoice::Cpu),
+        ("cuda", DeviceChoice::AllGpus),
+        ("cuda:3", DeviceChoice::Gpu(3)),
+        ("cuda:99", DeviceChoice::Gpu(99)),
     ];
     for (given, expected) in cases {
         let settings = settings_with("cameras:", &format!("device: {given}\ncameras:"));

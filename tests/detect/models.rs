@@ -233,7 +233,7 @@ fn broken_cuda_is_an_error_if_requested_and_is_logged_otherwise() {
     let demanded = Detector::start(&tiny("yolov8"), Device::Cuda(7), 1).map(|_| ()).unwrap_err();
     let DetectError::Cuda { index: 7, reason, .. } = &demanded else { panic!("{demanded}") };
     assert!(!reason.is_empty() && demanded.to_string().contains("set device: auto or cpu"), "{demanded}");
-    let free = Detector::start(&tiny("yolov8"), Device::Auto, 1).unwrap();
+    let free = Detector::start(&tiny("yolov8"), Device::Auto(0), 1).unwrap();
     match (free.info().device, &free.info().fallback) {
         (Device::Cuda(0), None) => {}
         (Device::Cpu, Some(why)) => assert!(why.reason.contains("CUDA"), "{why:?}"),

@@ -39,7 +39,7 @@ fn models_are_listed_and_those_that_fail_say_why() {
 #[test]
 fn a_fallback_is_shown() {
     let mut out = Vec::new();
-    assert_eq!(print_models(&mut out, &[(Purpose::Find, tiny("nms"))], Device::Auto).unwrap(), 0);
+    assert_eq!(print_models(&mut out, &[(Purpose::Find, tiny("nms"))], Device::Auto(0)).unwrap(), 0);
     let lines = lines(&out);
     let on_cuda = lines[1].contains(" cuda:0 ");
     assert!(on_cuda || lines[2].starts_with("CUDA was tried: "), "{lines:?}");

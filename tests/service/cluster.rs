@@ -31,7 +31,7 @@ cameras:
     pipeline: [{ type: objects, objects: { yolo_weights: /nowhere/street.onnx } }]
 ";
 
-async fn tables(moto: &Moto) -> aws_sdk_dynamodb::Client {
+pub(super) async fn tables(moto: &Moto) -> aws_sdk_dynamodb::Client {
     let dynamodb = aws_sdk_dynamodb::Client::new(&moto.config());
     table(&dynamodb, "positions", &[("camera_id", ScalarAttributeType::S)], None).await;
     let key = [("pool", ScalarAttributeType::S), ("member", ScalarAttributeType::S)];

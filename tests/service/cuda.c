@@ -10,6 +10,7 @@
      uncaptured        an inference that is to be captured fails
      garbled LEVEL     inferences see a black picture: with LEVEL 0 all of them, with 1 those from device memory, with 2 those by graphs
      hangs             CUDA does not answer the first time, and is absent from then on
+     gpu N WORDS       as these words say on GPU N, and without failures on the others
 
    The file is read at each call. FAKE_CUDA_LOG gets a line per call: what was called, and by which thread. Memory "Cuda" is that of the
    host, as the driver of crates/gpu/tests/driver has it. The functions are found by their positions in OrtApi, which never change. */
@@ -62,7 +63,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const void *marked[MAX_MARKED]; /* sessions and session options that asked for CUDA */
 static long inferences;
 static __thread int asks_about_cuda, wants_graphs;
-static __thread long stream;
+static __thread long stream, device; /* of the session that is being made; the thread runs no other one afterwards */
 static struct { const void *key; long number; } noted[MAX_MARKED]; /* pictures of a binding, and its input one further; graph of run
                                                                       options; stream of a session */
 static int hung;
@@ -120,6 +121,11 @@ static void behaviour(char words[MAX_WORDS]) {
     size_t length = file ? fread(words, 1, MAX_WORDS - 1, file) : 0;
     words[length] = 0;
     if (file) fclose(file);
+    long gpu;
+    int at = 0;
+    if (sscanf(words, "gpu %ld %n", &gpu, &at) != 1 || !at) return;
+    if (gpu == device) memmove(words, words + at, length - (size_t)at + 1);
+    else strcpy(words, "works");
 }
 
 static void note(const char *what, long number) {
@@ -144,7 +150,7 @@ static void *release_available_providers(char **names, int count) { (void)names,
 static void *create_cuda_options(void **out) {
     static int options;
     wants_graphs = 0;
-    stream = 0;
+    stream = device = 0;
     *out = &options;
     return NULL;
 }
@@ -155,6 +161,7 @@ static void *update_cuda_options(void *options, const char *const *keys, const c
         char line[256];
         snprintf(line, sizeof line, "option %s=%s", keys[i], values[i]);
         note(line, 0);
+        if (!strcmp(keys[i], "device_id")) device = atol(values[i]);
         if (!strcmp(keys[i], "user_compute_stream")) stream = atol(values[i]);
         if (!strcmp(keys[i], "enable_cuda_graph")) wants_graphs = !strcmp(values[i], "true");
     }

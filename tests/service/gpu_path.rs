@@ -84,7 +84,8 @@ async fn each_size_of_a_batch_has_a_graph_of_its_own() {
         store(&sim, &format!("{camera}-stream"), &film).await;
     }
     let (cuda, driver) = (FakeCuda::new("works"), FakeDriver::new());
-    let program = Program::start(command(&cuda, &driver), &batched(&cameras), &sim.endpoint(), None);
+    let config = batched(&cameras).replace("device: cuda\n", "device: cuda:0\n");
+    let program = Program::start(command(&cuda, &driver), &config, &sim.endpoint(), None);
     for camera in cameras {
         program.camera_after(camera, FRAMES);
     }

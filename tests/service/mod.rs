@@ -29,5 +29,6 @@ mod pixels;
 mod refusals;
 mod reload;
 mod secrets;
+mod several_gpus;
 pub(crate) mod stop;
 mod takeover;

@@ -18,6 +18,7 @@ use super::fetching::FetchedModel;
 use crate::base::{Asks, ProbeOccasion};
 use crate::config::Settings;
 use crate::service::live_check::{probe_results, run_probe, service_probes};
+use crate::service::model_devices;
 use report::ProbeReport;
 
 /// Timeout of a model's probe. On a GPU the first inference selects kernels, which takes long.
@@ -42,7 +43,8 @@ impl LiveCheck {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
         let others = service_probes(&self.settings, &self.aws, state, ProbeOccasion::Command);
-        let models = models::probes(&self.settings, &self.models);
+        let devices = model_devices(self.settings.device).await;
+        let models = models::probes(&self.settings, &self.models, &devices);
         let names = others.iter().chain(&models).map(|probe| probe.name.chars().count());
         let mut report = ProbeReport::new(io::stdout(), self.json, names.max().unwrap_or(0));
         let others = probe_results(others, self.aws).map(|(_place, result)| result);

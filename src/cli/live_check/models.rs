@@ -13,12 +13,16 @@ use crate::detect::{
 use crate::media::CameraId;
 use crate::service::check_classes;
 
-/// Returns one probe per model.
-pub(super) fn probes(settings: &Settings, models: &[FetchedModel]) -> Vec<Probe> {
-    let threads = usual_threads(models.len());
-    let probe = |(purpose, spec, local): &FetchedModel| {
+/// Returns one probe per model and device; `run` uses no more devices than there are cameras.
+pub(super) fn probes(settings: &Settings, models: &[FetchedModel], devices: &[Device]) -> Vec<Probe> {
+    let devices = &devices[..devices.len().min(settings.cameras.len().max(1))];
+    let threads = usual_threads(models.len() * devices.len());
+    let probe = |(purpose, spec, local): &FetchedModel, device: Device| {
         let (purpose, used, local) = (*purpose, used_classes(settings, spec), local.clone());
-        let (name, device) = (format!("model {}", spec.name), settings.device);
+        let name = match device.gpu().filter(|_| devices.len() > 1) {
+            Some(gpu) => format!("model {} on cuda:{gpu}", spec.name),
+            None => format!("model {}", spec.name),
+        };
         Probe::new(name, Asks::Model, async move {
             let local = match local {
                 Ok(local) => local,
@@ -34,7 +38,8 @@ pub(super) fn probes(settings: &Settings, models: &[FetchedModel]) -> Vec<Probe>
             })
         })
     };
-    models.iter().map(probe).collect()
+    let on_device = |device: &Device| models.iter().map(|model| probe(model, *device)).collect::<Vec<_>>();
+    devices.iter().flat_map(on_device).collect()
 }
 
 /// A camera, and the classes that it uses of a model.

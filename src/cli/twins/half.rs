@@ -104,7 +104,7 @@ impl HalfJob {
         let mut twins = vec![rounded, compared("CPU", self.start(twin, Device::Cpu)?)];
         let cuda = match device {
             Device::Cpu => CudaOutcome::NotWanted,
-            Device::Auto => match self.start(twin, Device::Cuda(0)) {
+            Device::Auto(index) => match self.start(twin, Device::Cuda(*index)) {
                 Ok(detector) => {
                     twins.push(compared("CUDA", detector));
                     CudaOutcome::Compared

@@ -95,7 +95,7 @@ impl ModelArgs {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let spec = ModelSpec { name, path: path.to_owned(), ..ModelSpec::default() };
             let thresholds = Thresholds { conf: DEFAULT_CONF, nms_iou: DEFAULT_NMS_IOU };
-            return Ok(FoundModel { spec, thresholds, device: Device::Auto, is_fetched: false });
+            return Ok(FoundModel { spec, thresholds, device: Device::Auto(0), is_fetched: false });
         }
         let settings = self.config.load()?;
         let (spec, thresholds) = configured(&settings, &self.model)?;
@@ -106,7 +106,7 @@ impl ModelArgs {
             anyhow::Ok(fetcher.local(&spec, &|_| {}).await?)
         });
         let is_fetched = spec.addresses().next().is_some();
-        Ok(FoundModel { spec: local?, thresholds, device: settings.device, is_fetched })
+        Ok(FoundModel { spec: local?, thresholds, device: settings.device.first(), is_fetched })
     }
 }
 

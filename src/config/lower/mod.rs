@@ -18,7 +18,7 @@ use std::time::Duration;
 use kvs_config::raw::RawConfig;
 use kvs_config::{KeyPath, Problem, Problems, TypedDocument};
 
-use crate::detect::{Device, ModelSpec, UnknownDevice};
+use crate::detect::{DeviceChoice, ModelSpec, UnknownDevice};
 
 use super::files::{ConfigText, ModelFiles};
 use super::settings::Settings;
@@ -85,14 +85,14 @@ impl<'a> SettingsBuilder<'a> {
         })
     }
 
-    fn device(&mut self) -> Device {
+    fn device(&mut self) -> DeviceChoice {
         match self.raw.device.parse() {
             Ok(device) => device,
             Err(UnknownDevice { .. }) => {
                 let message = format!("{:?} is not a device", self.raw.device);
                 self.problem(&root_key("device"), message, "write auto, cpu, cuda or cuda:N");
                 // Not used: the mistake refuses the file.
-                Device::Auto
+                DeviceChoice::Auto
             }
         }
     }

@@ -91,6 +91,12 @@ impl GpuDecoders {
         })
     }
 
+    /// Returns whether every camera is to be decoded by a GPU, wherever its models run.
+    #[must_use]
+    pub fn are_demanded(&self) -> bool {
+        self.inner.choice == DecodeDevice::Cuda
+    }
+
     fn gpu(&self, index: u32) -> Arc<NvdecGpu> {
         let new = || {
             let GpusInner { kernels, on_loss, .. } = &*self.inner;

@@ -7,14 +7,15 @@ use std::time::Instant;
 
 use super::engine::{PlateTexts, ReadEngine, ReadJob, TextModelInfo};
 use crate::detect::current_worker::{CurrentWorker, LoadedWorker};
+use crate::detect::device::Device;
 use crate::detect::device_loss::DeviceLoss;
 use crate::detect::error::DetectError;
 use crate::detect::model_worker::{LoadedEngine, ModelWorker};
-use crate::detect::spec::{Device, ModelSpec};
+use crate::detect::spec::ModelSpec;
 use crate::media::{BBox, Frame, PlateText};
 use crate::telemetry::detect::TextModelLoaded;
 
-/// A recognition model with its thread `ocr-NAME`. Clones share it; the thread ends with [`Self::stop`] or with the last
+/// A recognition model with its thread `ocr-NAME` (`ocr@N-NAME` on GPU N, from 1). Clones share it; the thread ends with [`Self::stop`] or with the last
 /// clone.
 #[derive(Clone)]
 pub struct TextReader {
@@ -22,6 +23,8 @@ pub struct TextReader {
 }
 
 struct ReaderInner {
+    /// The device that it was started for.
+    device: Device,
     /// The model's file.
     path: PathBuf,
     worker: CurrentWorker<ReadJob, PlateTexts, Arc<TextModelInfo>>,
@@ -42,32 +45,39 @@ impl TextReader {
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         let (loss, spec) = (Arc::<DeviceLoss>::default(), spec.clone());
         let (path, lost) = (spec.path.clone(), Arc::clone(&loss));
-        let load = move |device| {
+        let load = move |device: Device| {
             let model = spec.clone();
             let load = move || load_engine(&model, device, threads);
-            let (worker, facts) = ModelWorker::open("ocr", &spec.name, Arc::clone(&lost), load, |_| 1)?;
+            let (worker, facts) =
+                ModelWorker::open(&device.task("ocr"), &spec.name, Arc::clone(&lost), load, |_| 1)?;
             Ok(LoadedWorker { worker, facts })
         };
         let first = load(device)?;
         report_loaded(&first.facts);
         let worker = CurrentWorker::new(first);
-        Ok(Self { inner: Arc::new(ReaderInner { path, worker, load: Box::new(load), loss }) })
+        Ok(Self { inner: Arc::new(ReaderInner { device, path, worker, load: Box::new(load), loss }) })
     }
 
-    /// Loads a model that fell back to the CPU on the first GPU too, and has the next boxes read there; see
+    /// Loads a model that fell back to the CPU on the GPU that was tried, and has the next boxes read there; see
     /// [`Detector::move_to_gpu`](crate::detect::Detector::move_to_gpu).
     ///
     /// # Errors
     /// Those of [`Self::start`], and [`ModelFault::Replaced`](crate::detect::ModelFault::Replaced).
     pub fn move_to_gpu(&self) -> Result<(), DetectError> {
         let Some(fallback) = self.info().fallback.clone() else { return Ok(()) };
-        let loaded = (self.inner.load)(Device::Cuda(0))?;
+        let loaded = (self.inner.load)(Device::Cuda(fallback.gpu))?;
         let info = Arc::clone(&loaded.facts);
         fallback.check_file(&info.id, &self.inner.path)?;
         if self.inner.worker.replace(loaded) {
             report_loaded(&info);
         }
         Ok(())
+    }
+
+    /// Returns the device that the model was started for; [`TextModelInfo::device`] is the one that it runs on.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.inner.device
     }
 
     /// Returns the facts about the loaded model and its device.

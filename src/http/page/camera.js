@@ -48,7 +48,8 @@ const DECODERS = { nvdec: "GPU (NVDEC)", cpu: "CPU" };
 export function detailsOf(camera) {
   const size = camera.width_px === null ? "–" : `${camera.width_px} × ${camera.height_px}`;
   const rows = [
-    ["Stream", camera.stream], ["Picture", size], ["Decoder", camera.decoder ? DECODERS[camera.decoder] : "–"], ["Inferences/s", camera.fps.toFixed(1)],
+    ["Stream", camera.stream], ["Picture", size], ["Decoder", camera.decoder ? DECODERS[camera.decoder] : "–"],
+    ["Models on", camera.device === "cpu" ? "CPU" : (camera.device ?? "–")], ["Inferences/s", camera.fps.toFixed(1)],
     ["Behind live", span(camera.behind_ms)], ["Frames read", count(camera.frames.read)],
     ["Decoded", count(camera.frames.decoded)], ["Sampled", count(camera.frames.sampled)],
     ["Inferred", count(camera.frames.inferred)], ["Dropped", reasonsText(reasonsOf(camera)) || "0"],

@@ -1,11 +1,13 @@
 //! The probes of the host: GPUs, their video decoders, and the limit of open files.
 
+use std::collections::BTreeSet;
+
 use rustix::process::{Resource, getrlimit};
 
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{DecodeDevice, Settings};
 use crate::decode::GpuDecoders;
-use crate::detect::{Device, proved_context};
+use crate::detect::{DeviceChoice, proved_context};
 use crate::telemetry::{GpuDriver, Gpus};
 
 /// Files and connections of a program without cameras: outbox, sinks, 64 connections of HTTP.
@@ -21,9 +23,10 @@ pub(super) fn probes(settings: &Settings) -> Vec<Probe> {
     let (device, decode, cameras) = (settings.device, settings.decode, settings.cameras.len());
     let open_files = async move { open_files(getrlimit(Resource::Nofile).current, cameras) };
     let gpu = Probe::new("gpu", Asks::Host, check_gpu(device));
-    let gpu = (device != Device::Cpu).then_some(gpu);
+    let gpu = (device != DeviceChoice::Cpu).then_some(gpu);
     // `auto` decodes where the models run.
-    let decodes = decode == DecodeDevice::Cuda || (decode == DecodeDevice::Auto && device != Device::Cpu);
+    let decodes =
+        decode == DecodeDevice::Cuda || (decode == DecodeDevice::Auto && device != DeviceChoice::Cpu);
     let nvdec = decodes.then(|| Probe::new("nvdec", Asks::Host, check_nvdec(device, decode)));
     gpu.into_iter().chain(nvdec).chain([Probe::new("open files", Asks::Host, open_files)]).collect()
 }
@@ -42,7 +45,7 @@ fn open_files(limit: Option<u64>, cameras: usize) -> Finding {
     }
 }
 
-async fn check_gpu(device: Device) -> Finding {
+async fn check_gpu(device: DeviceChoice) -> Finding {
     // NVML blocks, for seconds where the driver wakes up.
     let facts = tokio::task::spawn_blocking(|| Gpus::open().driver()).await;
     let Ok(facts) = facts else {
@@ -50,7 +53,7 @@ async fn check_gpu(device: Device) -> Finding {
     };
     match facts {
         // `auto` falls back to the CPU, so a missing GPU is not a fault.
-        None if device == Device::Auto => Finding::ok("no NVIDIA driver: models run on the CPU"),
+        None if device == DeviceChoice::Auto => Finding::ok("no NVIDIA driver: models run on the CPU"),
         None => Finding::fail(
             "no NVIDIA driver, and `device` requires CUDA; give the container its GPU (docker run --gpus all, ECS \
              resourceRequirements GPU), or set device: auto or cpu",
@@ -59,18 +62,21 @@ async fn check_gpu(device: Device) -> Finding {
     }
 }
 
-async fn check_nvdec(device: Device, decode: DecodeDevice) -> Finding {
-    let index = if let Device::Cuda(index) = device { index } else { 0 };
+async fn check_nvdec(device: DeviceChoice, decode: DecodeDevice) -> Finding {
     let tested = tokio::task::spawn_blocking(move || {
         let gpus = GpuDecoders::new(decode, proved_context, |_| {});
-        let has_driver = Gpus::open().driver().is_some();
-        (gpus.cameras_of(index), has_driver)
+        // Without a GPU for the models, `cuda` means the first one.
+        let indices: BTreeSet<u32> =
+            device.on_this_host().into_iter().map(|device| device.gpu().unwrap_or_default()).collect();
+        let of_gpu =
+            |index: &u32| gpus.cameras_of(*index).map_err(|reason| format!("cuda:{index}: {reason}"));
+        let cameras = indices.iter().map(of_gpu).sum::<Result<u64, String>>();
+        (cameras, Gpus::open().driver().is_some())
     });
     match tested.await {
         Err(_) => Finding::fail("NVIDIA's or FFmpeg's library panicked; set decode: cpu, and report it"),
         Ok((Ok(cameras), _)) => Finding::ok(format!(
-            "NVDEC of cuda:{index} decodes built-in clips as the CPU does; counted with room for {cameras} cameras of 1920x1080 px at 30 \
-             frames per second"
+            "NVDEC decodes built-in clips as the CPU does; counted with room for {cameras} cameras of 1920x1080 px at 30 frames per second"
         )),
         Ok((Err(_), false)) if decode == DecodeDevice::Auto => {
             Finding::ok("no NVIDIA driver: cameras are decoded on the CPU")

@@ -50,7 +50,7 @@ impl PoolTask {
         CameraGained { camera, epoch }.emit();
         let route = Arc::new(configured.spec.route.clone());
         self.delivery.start(camera, epoch, route, checkpoint.clone());
-        self.fleet.start_shared(configured.spec, configured.entries, SharedStart { epoch, checkpoint });
+        self.fleet.start_shared(configured.spec, configured.models, SharedStart { epoch, checkpoint });
     }
 
     /// Starts to read the camera, and reports when footage arrives. The models of all cameras are loaded already.
@@ -94,7 +94,7 @@ impl PoolTask {
             return;
         };
         let checkpoint = self.delivery.checkpoint(camera);
-        self.fleet.start_shared(configured.spec, configured.entries, SharedStart { epoch, checkpoint });
+        self.fleet.start_shared(configured.spec, configured.models, SharedStart { epoch, checkpoint });
     }
 
     fn end(&mut self, camera: &CameraId, why: &'static str) {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use ::sharing::{CameraKey, ConfigVersion, PoolCamera, PoolConfig};
 
 use super::load::estimated_cost;
-use crate::camera::EntryModels;
 use crate::config::CameraSpec;
-use crate::detect::Device;
+use crate::detect::{Device, ModelInfo};
+use crate::service::camera_devices::DeviceModels;
 
 /// The cameras of a configuration, each with the models of its pipeline entries.
 pub(in crate::service) struct SharedConfig {
@@ -21,18 +21,19 @@ pub(in crate::service) struct SharedConfig {
 #[derive(Clone)]
 pub(super) struct ConfiguredCamera {
     pub(super) spec: CameraSpec,
-    pub(super) entries: Vec<EntryModels>,
+    /// The models of its pipeline entries on each device that it may run on.
+    pub(super) models: Vec<DeviceModels>,
 }
 
 impl SharedConfig {
     /// Returns the configuration of this version.
     pub(in crate::service) fn new(
         version: ConfigVersion,
-        cameras: Vec<(CameraSpec, Vec<EntryModels>)>,
+        cameras: Vec<(CameraSpec, Vec<DeviceModels>)>,
     ) -> Self {
         let cameras = cameras
             .into_iter()
-            .map(|(spec, entries)| (CameraKey::new(spec.id.as_str()), ConfiguredCamera { spec, entries }));
+            .map(|(spec, models)| (CameraKey::new(spec.id.as_str()), ConfiguredCamera { spec, models }));
         let cameras: BTreeMap<_, _> = cameras.collect();
         let planned = cameras.iter().map(|(key, camera)| (key.clone(), camera.planned()));
         Self { pool: Arc::new(PoolConfig { version, cameras: planned.collect() }), cameras }
@@ -43,9 +44,11 @@ impl SharedConfig {
         self.cameras.get(key)
     }
 
-    /// Returns the cameras.
-    pub(super) fn cameras(&self) -> impl Iterator<Item = &ConfiguredCamera> {
-        self.cameras.values()
+    /// Returns the number of GPUs on which models run.
+    pub(super) fn gpus(&self) -> usize {
+        let models = self.cameras.values().flat_map(|camera| &camera.models);
+        let infos = models.flat_map(DeviceModels::infos);
+        infos.filter_map(|info| info.device.gpu()).collect::<BTreeSet<u32>>().len()
     }
 
     /// Returns the cameras whose settings differ in `newer`.
@@ -68,13 +71,18 @@ impl ConfiguredCamera {
         self.infer_ms(false)
     }
 
+    /// Returns the facts about the detectors on the first device: the GPUs of a host are alike.
+    fn infos(&self) -> impl Iterator<Item = Arc<ModelInfo>> {
+        self.models.iter().take(1).flat_map(DeviceModels::infos)
+    }
+
     fn infer_ms(&self, on_gpu: bool) -> f64 {
-        let infos = self.entries.iter().map(|entry| entry.detector.info());
-        infos.filter(|info| matches!(info.device, Device::Cuda(_)) == on_gpu).map(|info| info.infer_ms).sum()
+        let on = |info: &Arc<ModelInfo>| matches!(info.device, Device::Cuda(_)) == on_gpu;
+        self.infos().filter(on).map(|info| info.infer_ms).sum()
     }
 
     fn planned(&self) -> PoolCamera {
-        let models = self.entries.iter().map(|entry| Arc::from(entry.detector.info().id.name.as_str()));
+        let models = self.infos().map(|info| Arc::from(info.id.name.as_str()));
         PoolCamera {
             spec: self.spec.digest().into(),
             priority: self.spec.priority,

@@ -130,10 +130,10 @@ impl MeteredCamera {
     }
 }
 
-/// Returns the usable capacity of this worker.
-pub(super) fn capacity(has_gpu: bool) -> ResourceAmounts {
+/// Returns the usable capacity of this worker, whose models run on so many GPUs.
+pub(super) fn capacity(gpus: usize) -> ResourceAmounts {
     let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let gpu_milli = if has_gpu { USABLE_MILLI } else { 0 };
+    let gpu_milli = gpus as u64 * USABLE_MILLI;
     ResourceAmounts { cpu_milli: cores * USABLE_MILLI, gpu_milli, ..ResourceAmounts::default() }
 }
 
@@ -230,6 +230,12 @@ mod tests {
         let works = [work(10, 4_000, 0, 0), work(10, 0, 0, 0)];
         // After 10 s: 200 + 63 % of the way to 400, and 200 - 15 % of the way to 0.
         assert_eq!(measured(&config(200), 10, 4_000, works), [326, 169]);
+    }
+
+    #[test]
+    fn each_gpu_adds_to_the_capacity() {
+        assert_eq!([0, 1, 4].map(|gpus| capacity(gpus).gpu_milli), [0, 850, 3_400]);
+        assert_eq!(capacity(4).cpu_milli, capacity(0).cpu_milli);
     }
 
     #[test]

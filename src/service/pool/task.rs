@@ -136,7 +136,7 @@ impl PoolTask {
         let cameras = self.meter.measure(now, cpu, &works, &self.config.pool, gpu_ms);
         let models = self.config.pool.cameras.values().flat_map(|camera| camera.models.iter().cloned());
         let load = WorkerLoad {
-            capacity: capacity(self.config.cameras().any(|camera| camera.gpu_ms() > 0.0)),
+            capacity: capacity(self.config.gpus()),
             is_overloaded: self.board.is_overloaded() || self.is_cut_off(&rows),
             models: models.collect(),
             cameras,
@@ -163,7 +163,7 @@ impl PoolTask {
             PoolCommand::Config { config, done } => {
                 let changed = self.config.changed(&config);
                 self.config = config;
-                changed.into_iter().for_each(|camera| self.fleet.change(camera.spec, camera.entries));
+                changed.into_iter().for_each(|camera| self.fleet.change(camera.spec, camera.models));
                 self.step(WorkerInput::Config(Arc::clone(&self.config.pool)));
                 // The receiver waits for the answer or has given up.
                 let _heard = done.send(());

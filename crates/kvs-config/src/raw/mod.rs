@@ -57,9 +57,9 @@ pub struct RawConfig {
     pub clips: ClipsSection,
     /// The models by name. A detector's `yolo_weights` names one of them, or a file.
     pub models: BTreeMap<String, ModelSection>,
-    // The pattern is for editors and for the position of the mistake; `Device::from_str` in the program is the parser.
-    /// The device that runs the models: `auto` (CUDA if it works, else the CPU, with the reason in the log), `cpu`, `cuda` (the first GPU,
-    /// without fallback) or `cuda:N`.
+    // The pattern is for editors and for the position of the mistake; `DeviceChoice::from_str` in the program is the parser.
+    /// The device that runs the models: `auto` (all GPUs if CUDA works, else the CPU, with the reason in the log), `cpu`, `cuda` (all GPUs,
+    /// without fallback) or `cuda:N` (one GPU, without fallback). On several GPUs, each camera has all of its models on one.
     #[schemars(regex(pattern = r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$"), extend("x-remedy" = "write auto, cpu, cuda or cuda:N"))]
     pub device: String,
     /// The device that decodes the cameras.
