@@ -11,7 +11,7 @@ ENV := source scripts/env &&
 PYTEST := $(ENV) "$$KVS_INFER_PYTHON" -m pytest
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
     deployment/cloudformation/deploy deployment/cloudformation/pack scripts/image/base-images scripts/image/libraries scripts/image/push \
-    scripts/image/renew-digests scripts/gpu/run
+    scripts/image/renew-digests scripts/gpu/run scripts/gpu/self_test_clips
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,7 +82,12 @@ bench: ## CPU time per frame by stage, beside the decoder and ONNX Runtime alone
 GPU = $(ENV) cuda="$$KVS_INFER_CACHE/onnxruntime-gpu/lib"; \
     export ORT_DYLIB_PATH="$$cuda/libonnxruntime.so" LD_LIBRARY_PATH="$$cuda$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}";
 
+# Said before anything is fetched and built.
+HAS_DRIVER = python3 -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || \
+    { echo "$@: this machine has no driver of NVIDIA (libcuda.so.1 is not found)" >&2; exit 69; }
+
 gpu-test: ## the tests that need a GPU of NVIDIA (driver 580 or later) on this machine; the lines `figure:` are its figures
+	@$(HAS_DRIVER)
 	@scripts/setup gpu
 	$(GPU) export KVS_INFER_GPU=1; cargo test --locked -p kvs-infer --lib -- --nocapture kernel_tests:: && \
 	    real() { cargo test --locked -p kvs-infer --test integration -- --ignored --nocapture --test-threads=1 "$$@"; }; \
@@ -92,10 +97,19 @@ gpu-pack: ## what both need in parts of 64 MiB in .gpu, for a machine with a GPU
 	@scripts/setup gpu
 	$(ENV) "$$KVS_INFER_PYTHON" scripts/gpu/pack.py .gpu $(or $(ARCH),90)
 
-gpu-bench: ## a detector on a GPU by the size of its batches, float32 and (where it is) float16: MODELS="a.onnx b.onnx"
+# By default the detectors of the cache, with their float16 twins where they are. A comma in $(or) would end its argument.
+DETECTORS := "$$KVS_INFER_CACHE"/models/{street,plate}{,.half}.onn[x]
+
+gpu-bench: ## detectors by the size of batches, NVDEC by the number of streams, memory over reconnects, cameras: MODELS="a.onnx b.onnx"
+	@$(HAS_DRIVER)
 	@scripts/setup gpu
-	$(GPU) for model in $(or $(MODELS),"$$KVS_INFER_CACHE"/models/{street,plate}*.onnx); do \
-	    cargo bench --locked --bench gpu -- "$$model" cuda:0; done
+	cargo build --release --locked --bin kvs-infer
+	$(GPU) cache=$$KVS_INFER_CACHE; shopt -s nullglob; gpu() { cargo bench --locked --bench gpu -- "$$@"; }; \
+	    for model in $(or $(MODELS),$(DETECTORS)); do gpu batches "$$model" cuda:0; done; \
+	    for clip in hd hd-b-frames hd-h265; do gpu decode "$$cache/clips/$$clip.mp4"; done; \
+	    gpu reconnects "$$cache/clips/hd.mp4"; \
+	    "$$KVS_INFER_PYTHON" benches/gpu_cameras.py target/release/kvs-infer "$$cache"/{models/{street,plate,plate-text}.onnx,clips/hd.mp4} \
+	        --cameras "$${CAMERAS:-1,16,64,148}"
 
 bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion gate, beside the usual Python program
 	@scripts/setup bench

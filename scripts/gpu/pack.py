@@ -7,7 +7,9 @@ usage: pack.py [FOLDER] [ARCHITECTURE]    (default: .gpu 90, an H100 or H200; 75
 
 - cuda.tar.xz: ONNX Runtime's CUDA provider with the machine code of ARCHITECTURE only. The code of the others, most of
   the file, is zeroed: sizes and places stay, and the driver never chooses it;
-- rest.tar.xz: ONNX Runtime, the program, its tests and benchmark, FFmpeg, the models and the clips;
+- libraries.tar.xz: FFmpeg, with all that Debian's build of it loads;
+- programs.tar.xz: the program, its tests and benchmarks, without symbols;
+- data.tar.xz: ONNX Runtime, the models and the clips;
 - run: unpacks the parts that are beside it, and runs a part of the tests (`run --help`).
 
 cuBLAS, cuDNN, cuRAND, NVRTC and CUDA's runtime are expected on the machine, as PyTorch for CUDA 13 installs them.
@@ -23,13 +25,24 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_BYTES = 64 << 20
 PROVIDER = "libonnxruntime_providers_cuda.so"
 RUNTIME = ("libonnxruntime.so.1", "libonnxruntime_providers_shared.so")
-DATA = ("models/street*.onnx", "models/plate*.onnx", "models/tiny/*.onnx", "clips/street.mp4", "clips/gate.mp4")
+DATA = (
+    "models/street*.onnx",
+    "models/plate*.onnx",
+    "models/tiny/*.onnx",
+    "clips/street.mp4",
+    "clips/gate.mp4",
+    "clips/yard.mp4",
+    "clips/hd*.mp4",
+)
+SCRIPTS = ("gpu_cameras.py", "comparison.py")
 # Libraries that each Linux has.
 OF_THE_SYSTEM = re.compile(r"^(linux-vdso|ld-linux|libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+)[.-]")
 
@@ -78,7 +91,23 @@ def built(*arguments: str) -> dict[tuple[str, str], Path]:
     return {(one["target"]["kind"][0], one["target"]["name"]): Path(one["executable"]) for one in programs}
 
 
-def write_part(target: Path, members: dict[str, Path | bytes]) -> None:
+def stripped(program: Path) -> bytes:
+    """Returns the program without its symbols."""
+    with tempfile.NamedTemporaryFile() as file:
+        subprocess.run(["strip", "-o", file.name, program], check=True)
+        return Path(file.name).read_bytes()
+
+
+def bad_launch() -> bytes:
+    """Compiles the library by which a test breaks a GPU's context: the machine may have no compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "bad_launch.so"
+        compiler = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]
+        subprocess.run([*compiler, library, ROOT / "tests/real_gpu/bad_launch.c"], check=True)
+        return library.read_bytes()
+
+
+def write_part(target: Path, members: Mapping[str, Path | bytes]) -> None:
     """Writes a part and refuses one that is too large."""
     with lzma.open(target, "wb", preset=6) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
         for name, content in sorted(members.items()):
@@ -108,15 +137,21 @@ def main() -> None:
         "integration": tests["test", "integration"],
         "kernels": tests["lib", "kvs_infer"],
         "bench": bench["bench", "gpu"],
+        "kvs-infer-release": bench["bin", "kvs-infer"],
     }
-    rest: dict[str, Path | bytes] = {f"bin/{name}": path for name, path in programs.items()}
-    # The tests start the program by the path that it was built at.
-    rest["bin/built-at"] = f"{programs['kvs-infer']}\n".encode()
     libraries = {path.name: path for program in programs.values() for path in loaded_by(program)}
-    rest |= {f"lib/{name}": path.resolve() for name, path in libraries.items()}
-    rest |= {f"lib/{name}": cuda / name for name in RUNTIME}
-    rest |= {f"cache/{path.relative_to(cache)}": path for pattern in DATA for path in cache.glob(pattern)}
-    write_part(folder / "rest.tar.xz", rest)
+    write_part(folder / "libraries.tar.xz", {f"lib/{name}": path.resolve() for name, path in libraries.items()})
+
+    run: dict[str, Path | bytes] = {f"bin/{name}": stripped(path) for name, path in programs.items()}
+    # The tests start the program by the path that it was built at.
+    run["bin/built-at"] = f"{programs['kvs-infer']}\n".encode()
+    run["lib/bad_launch.so"] = bad_launch()
+    run |= {f"benches/{name}": ROOT / "benches" / name for name in SCRIPTS}
+    write_part(folder / "programs.tar.xz", run)
+
+    data: dict[str, Path | bytes] = {f"lib/{name}": cuda / name for name in RUNTIME}
+    data |= {f"cache/{path.relative_to(cache)}": path for pattern in DATA for path in cache.glob(pattern)}
+    write_part(folder / "data.tar.xz", data)
     shutil.copy(ROOT / "scripts/gpu/run", folder / "run")
 
 

@@ -121,7 +121,8 @@ fn fragment_at(media: i64) -> Arc<Fragment> {
     Arc::new(Fragment { number: media.to_string().into(), producer_ms: Some(media), server_ms: None })
 }
 
-fn track(file: &Bytes, codec: Codec) -> VideoTrack {
+/// Returns the track of a file, by the parameter sets in it.
+pub(crate) fn track(file: &Bytes, codec: Codec) -> VideoTrack {
     let name: &[u8; 4] = match codec {
         Codec::H264 => b"avcC",
         Codec::H265 => b"hvcC",

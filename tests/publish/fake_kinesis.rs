@@ -47,6 +47,12 @@ impl FakeKinesis {
         Self { url, seen, stop, server }
     }
 
+    /// Returns the events that it has accepted so far.
+    pub(crate) fn accepted(&self) -> Vec<Event> {
+        let calls = self.seen.calls.lock().unwrap();
+        calls.iter().flatten().filter(|put| !put.refused).map(|put| put.event.clone()).collect()
+    }
+
     /// Stops it; the calls that it saw.
     pub(crate) async fn stop(self) -> Vec<Vec<Put>> {
         self.stop.send(()).unwrap();

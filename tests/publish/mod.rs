@@ -7,7 +7,7 @@ mod aws;
 mod crowd;
 pub(crate) mod dynamodb;
 pub(crate) mod event;
-mod fake_kinesis;
+pub(crate) mod fake_kinesis;
 mod history;
 mod local;
 mod other_servers;

@@ -8,7 +8,7 @@ use kvs_infer::detect::{Detector, Device, Thresholds};
 use kvs_infer::media::{Detection, Frame};
 
 use super::clip::frames;
-use super::{model, on_gpu};
+use super::{memory_used, model, nvml, on_gpu};
 
 const USUAL: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };
 /// Boxes this much above the threshold are on both devices.
@@ -90,4 +90,29 @@ async fn a_change_of_batch_size_costs_no_time() {
     );
     // A plan of cuDNN takes tens of milliseconds, an inference some.
     assert!(changing.1 < 5.0 * same.0, "a change of size makes cuDNN plan again");
+}
+
+#[tokio::test]
+#[ignore = "needs a GPU: make gpu-test"]
+async fn ten_thousand_batches_repeat_their_boxes_and_take_no_memory() {
+    let (nvml, detector, frames) = (nvml(), on_gpu("street"), frames("street", 10));
+    let sizes = [16, 8, 4, 2, 1];
+    let mut first = Vec::new();
+    for size in sizes {
+        first.push(together(&detector, &frames[..size]).await);
+    }
+    let before = memory_used(&nvml);
+    for round in 0..2_000 {
+        for (size, first) in sizes.iter().zip(&first) {
+            for (index, (seen, expected)) in
+                together(&detector, &frames[..*size]).await.iter().zip(first).enumerate()
+            {
+                assert_eq!(seen.len(), expected.len(), "round {round}, {size} frames, frame {index}");
+                assert_found("street", index, seen, expected);
+            }
+        }
+    }
+    let grown_mb = memory_used(&nvml).saturating_sub(before) as f64 / 1e6;
+    println!("figure: {grown_mb:.1} MB of the GPU more after 10,000 batches");
+    assert!(grown_mb < 16.0, "{grown_mb} MB");
 }

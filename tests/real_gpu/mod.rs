@@ -1,16 +1,21 @@
 //! Tests of a real GPU and its driver, which no other test can show. `make gpu-test` runs these; without a GPU they fail.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
-    reason = "a test fails by the one, and prints figures by the other"
+    reason = "a test fails by the first ones, and prints figures by the last"
 )]
 
 mod clip;
+mod decoding;
 mod detections;
 mod events;
 mod loss;
+mod lost_program;
 
 use kvs_infer::detect::{Detector, Device, EngineChoice, GpuLevel, ModelSpec};
+use nvml_wrapper::Nvml;
 use test_support::setup::cached;
 
 /// Returns a detector of the cache, such as `street`.
@@ -30,4 +35,19 @@ fn on_gpu(name: &str) -> Detector {
     assert_eq!(nodes.elsewhere(), 0, "{name}: {nodes}");
     println!("figure: {name}: {nodes}, warm-up {:.0} ms, one frame {:.2} ms", info.warmup_ms, info.infer_ms);
     detector
+}
+
+/// Returns NVIDIA's management library.
+fn nvml() -> Nvml {
+    let nvml = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init();
+    nvml.expect("libnvidia-ml.so.1, by which the memory of the GPU is measured")
+}
+
+/// Returns the memory in use on all GPUs that answer, bytes.
+fn memory_used(nvml: &Nvml) -> u64 {
+    let used =
+        |index| nvml.device_by_index(index).and_then(|gpu| gpu.memory_info()).map(|memory| memory.used);
+    let all: Vec<u64> = (0..nvml.device_count().unwrap()).flat_map(used).collect();
+    assert!(!all.is_empty(), "no GPU says how much of its memory is used");
+    all.iter().sum()
 }

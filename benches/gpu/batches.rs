@@ -1,13 +1,9 @@
-//! A detector on a GPU by the size of its batches: `make gpu-bench`.
-//!
-//! usage: gpu MODEL.onnx DEVICE (cuda:0, or cpu to try the benchmark)
+//! A detector by the size of its batches.
 //!
 //! Frames of 1080p noise are asked for together, so that each batch has its size. The last columns are the parts of an inference: painting,
 //! the model, and its boxes. The last line is the line through the times, for the simulation in src/detect/batch_sizes.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what the benchmark cannot set up, it fails on")]
-#![expect(clippy::print_stdout, reason = "the table is its output")]
-
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,15 +18,16 @@ const WARM_UP: usize = 20;
 const FRAME_PX: (u32, u32) = (1920, 1080);
 const THRESHOLDS: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };
 
-fn main() {
-    // Cargo adds --bench.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let path = PathBuf::from(arguments.next().expect("the path of a model"));
-    let device: Device = arguments.next().expect("a device").parse().expect("a device such as cuda:0");
-    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+/// Prints the times of a model on a device.
+///
+/// # Errors
+/// The model cannot be loaded there.
+pub(crate) fn measure(path: PathBuf, device: &str) -> Result<(), String> {
+    let device = device.parse::<Device>().map_err(|error| format!("{device}: {error}"))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let spec = ModelSpec { name, path, ..ModelSpec::default() };
     // As many frames as a batch of a GPU has, also on the CPU, where the benchmark is tried.
-    let detector = Detector::start_batched(&spec, device, 1, |_, _| 16).unwrap();
+    let detector = Detector::start_batched(&spec, device, 1, |_, _| 16).map_err(|error| causes(&error))?;
     let info = detector.info();
     println!("{}: {}, {}, {}", info.id.name, info.input, info.device, info.engine);
     println!("batch   p50 ms   p95 ms   frames/s   paint ms   model ms   boxes ms");
@@ -39,6 +36,7 @@ fn main() {
         SIZES.map(|size| (size as f64, runtime.block_on(row(&detector, size)))).into();
     let (batch_ms, frame_ms) = line(&points);
     println!("curve: {batch_ms:.3} ms + {frame_ms:.3} ms per frame");
+    Ok(())
 }
 
 /// Prints the row of a size, and returns the median time of a batch, ms.
@@ -99,4 +97,15 @@ fn frame(index: usize) -> Arc<Frame> {
         arrived: Instant::now(),
         surface: Surface::Host(picture),
     })
+}
+
+/// Returns the text of an error and of its causes.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
