@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use kvs_infer::detect::{Detector, Device, ModelSpec, Thresholds};
+use kvs_infer::detect::{Detector, DeviceChoice, ModelSpec, Thresholds};
 use kvs_infer::media::{CameraId, Color, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface};
 
 const SIZES: [usize; 5] = [1, 2, 4, 8, 16];
@@ -23,7 +23,7 @@ const THRESHOLDS: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };
 /// # Errors
 /// The model cannot be loaded there.
 pub(crate) fn measure(path: PathBuf, device: &str) -> Result<(), String> {
-    let device = device.parse::<Device>().map_err(|error| format!("{device}: {error}"))?;
+    let device = device.parse::<DeviceChoice>().map_err(|error| format!("{device}: {error}"))?.first();
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let spec = ModelSpec { name, path, ..ModelSpec::default() };
     // As many frames as a batch of a GPU has, also on the CPU, where the benchmark is tried.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use kvs_infer::config::DecodeDevice;
 use kvs_infer::decode::{Decoder, GpuDecoders, NvdecGpu, Sampler};
+use kvs_infer::detect::proved_context;
 use kvs_infer::media::{CameraId, SamplerState};
 use kvs_infer::status::CameraStatus;
 
@@ -28,7 +29,7 @@ const SHOWN: [usize; 5] = [1, 10, 100, 500, RECONNECTS];
 
 /// Returns the first GPU.
 fn nvdec() -> Result<Arc<NvdecGpu>, String> {
-    let gpus = GpuDecoders::new(DecodeDevice::Cuda, |reason| eprintln!("gpu: {reason}"));
+    let gpus = GpuDecoders::new(DecodeDevice::Cuda, proved_context, |reason| eprintln!("gpu: {reason}"));
     gpus.open(None)?;
     gpus.of_camera(None).ok_or_else(|| "no GPU decodes".to_owned())
 }

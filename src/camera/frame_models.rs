@@ -54,9 +54,7 @@ impl FrameModels {
         let reads =
             by_entry.into_iter().map(|(entry, detections)| self.entries[entry].read_text(frame, detections));
         let by_entry = join_all(reads).await;
-        if by_entry.iter().flatten().any(|inference| !inference.detections.is_empty()) {
-            bring_to_host(frame).await;
-        }
+        let by_entry = with_host_picture(frame, by_entry).await;
         if let Some(gpu) = gpu_of(&by_entry) {
             self.status.inferred_on(gpu);
         }
@@ -73,12 +71,22 @@ impl FrameModels {
     }
 }
 
-/// Copies a picture that is on a GPU to host memory, where decide reads the appearance of its objects without waiting for the GPU.
-async fn bring_to_host(frame: &Arc<Frame>) {
-    if matches!(frame.surface, Surface::Cuda(_)) {
-        let frame = Arc::clone(frame);
-        // A failure is that of each later view. The next inference reports it, since the GPU is lost then.
-        let _copied = tokio::task::spawn_blocking(move || frame.surface.view().map(drop)).await;
+/// Returns the inferences, once a picture with objects is in host memory, where decide reads their appearance without waiting for a GPU.
+///
+/// They are errors if the picture cannot be copied: without appearance, decide might take an object for another one.
+async fn with_host_picture(frame: &Arc<Frame>, inferences: Vec<EntryDetections>) -> Vec<EntryDetections> {
+    let has_objects = inferences.iter().flatten().any(|inference| !inference.detections.is_empty());
+    if !has_objects || !matches!(frame.surface, Surface::Cuda(_)) {
+        return inferences;
+    }
+    let copied = Arc::clone(frame);
+    // The panic hook reports a panic, and decide is then the next to try.
+    let copied = tokio::task::spawn_blocking(move || copied.surface.view().map(drop)).await;
+    match copied {
+        Ok(Err(error)) => {
+            inferences.iter().map(|_| Err(DetectError::picture(frame, error.clone().into()))).collect()
+        }
+        Ok(Ok(())) | Err(_) => inferences,
     }
 }
 

@@ -79,7 +79,7 @@ impl<'a> FrameFacts<'a> {
             index: frame.index,
             media: frame.media,
             size_px: frame.surface.size_px(),
-            // A GPU that fails here fails the next inference as well, which reports it.
+            // It was copied before, or the frame is not decided.
             picture: needs_picture.then(|| frame.surface.view().ok()).flatten(),
         }
     }

@@ -500,11 +500,12 @@ impl Decoder {
         let camera = self.camera.id().clone();
         match self.pictures.make(picture, self.choice.copier()) {
             Ok(surface) => {
+                self.choice.note_copy();
                 FrameSampled { camera: &self.camera }.emit();
                 Ok(Arc::new(Frame { camera, fragment, index, media, arrived, surface }))
             }
             Err(error) => {
-                self.choice.suspect_loss();
+                self.choice.count_failed_copy();
                 self.count_dropped(1, DropReason::Damaged);
                 let (fragment, reason) = (Arc::clone(&fragment.number), error.to_string());
                 Err(DecodeError::Picture { camera, fragment, index, reason })

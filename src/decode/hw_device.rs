@@ -75,6 +75,36 @@ pub(super) fn is_on_gpu(frame: &Video) -> bool {
     frame.format() == Pixel::CUDA
 }
 
+/// Returns the height of the picture as it is shown, px: FFmpeg crops one on a GPU at the right and at the bottom only.
+pub(super) fn shown_height_px(frame: &Video) -> u32 {
+    // SAFETY: the frame is alive, and a number of it is read. It is 0 for a picture in host memory, which is cropped.
+    let top = unsafe { (*frame.as_ptr()).crop_top };
+    frame.height().saturating_sub(u32::try_from(top).unwrap_or(0))
+}
+
+/// Copies a picture of any format from its surface to host memory, cropped.
+///
+/// # Errors
+/// FFmpeg's.
+pub(super) fn download_by_ffmpeg(frame: &Video) -> Result<Video, ffmpeg_next::Error> {
+    let mut copy = Video::empty();
+    // SAFETY: both frames are alive and ours, and the second one has no buffers, which FFmpeg allocates.
+    let status = unsafe {
+        let (to, from) = (copy.as_mut_ptr(), frame.as_ptr());
+        match ffi::av_hwframe_transfer_data(to, from, 0) {
+            0.. => match ffi::av_frame_copy_props(to, from) {
+                0.. => ffi::av_frame_apply_cropping(to, ffi::AV_FRAME_CROP_UNALIGNED as i32),
+                error => error,
+            },
+            error => error,
+        }
+    };
+    match status {
+        0.. => Ok(copy),
+        error => Err(error.into()),
+    }
+}
+
 /// The planes of a picture in a surface: luma, and chroma with U and V in turns.
 pub(super) struct SurfacePlanes {
     /// NV12 or P010.

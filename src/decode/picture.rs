@@ -5,7 +5,7 @@ use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
 use ffmpeg_next::software::scaling;
 
-use super::hw_device::is_on_gpu;
+use super::hw_device::{is_on_gpu, shown_height_px};
 use super::mask::{MaskPainter, Masks};
 use super::nvdec::{GpuCopy, GpuCopyError, SurfaceCopier};
 use crate::media::{Color, CudaPicture, HostPicture, Matrix, Surface};
@@ -109,7 +109,7 @@ impl PictureMaker {
         Ok(match copier.copy(frame, color, self.masks.as_mut())? {
             GpuCopy::OnGpu(picture) => DecodedPicture::OnGpu(picture),
             GpuCopy::Host(picture) => DecodedPicture::Copied(picture),
-            GpuCopy::TenBit(planar) => DecodedPicture::Copied(self.convert(planar, color)?),
+            GpuCopy::Other(picture) => DecodedPicture::Copied(self.convert(picture, color)?),
         })
     }
 
@@ -162,7 +162,7 @@ fn color_of(frame: &Video) -> Color {
         // matrix_coefficients 0 (RGB, H.264 Table E-5): swscale converts it to BT.601 in limited range.
         Space::RGB => Color { matrix: Matrix::Bt601, full_range: false },
         space => Color {
-            matrix: matrix_of(space, frame.height()),
+            matrix: matrix_of(space, shown_height_px(frame)),
             full_range: is_full_range_format || frame.color_range() == Range::JPEG,
         },
     }

@@ -88,9 +88,7 @@ impl Engine {
             Err(reason) => reasons.push(reason),
         }
         let loaded = Self::on_host(candidate, &slots)?;
-        let engine = cpu.prove(loaded, candidate);
-        // Nothing is left of the GPU's work.
-        Ok(engine.map_err(|error| differs_on_cuda(error, index))?.at_level(GpuLevel::Inference, &reasons))
+        Ok(cpu.prove(loaded, candidate)?.at_level(GpuLevel::Inference, &reasons))
     }
 
     /// Loads the model with its input in host memory.
@@ -151,7 +149,8 @@ impl Engine {
         };
         self.info.engine.gpu = Some(level);
         let lower = (!reasons.is_empty()).then(|| format!("{missing}: {}", reasons.join("; ")));
-        self.info.engine.note = lower.or(self.info.engine.note);
+        let notes: Vec<String> = lower.into_iter().chain(self.info.engine.note.take()).collect();
+        self.info.engine.note = (!notes.is_empty()).then(|| notes.join("; "));
         self
     }
 
@@ -303,16 +302,6 @@ impl CpuReference {
             }
         }
         Ok(engine)
-    }
-}
-
-/// Returns the error of a model whose outputs on CUDA are wrong in every way, as one of CUDA.
-fn differs_on_cuda(error: DetectError, index: u32) -> DetectError {
-    match error {
-        DetectError::Model { model, fault, .. } if matches!(*fault, ModelFault::Differs(_)) => {
-            DetectError::Cuda { model, index, reason: fault.to_string() }
-        }
-        other => other,
     }
 }
 

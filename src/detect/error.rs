@@ -136,11 +136,16 @@ impl DetectError {
     /// Returns whether CUDA works no more in this process.
     #[must_use]
     pub fn is_device_lost(&self) -> bool {
-        matches!(self, Self::DeviceLost { .. })
+        match self {
+            Self::DeviceLost { .. } => true,
+            // The GPU that decoded the picture, wherever the model runs.
+            Self::Picture { fault: PictureFault::Gpu(error), .. } => error.is_sticky(),
+            _ => false,
+        }
     }
 
     /// The picture of this frame cannot be read.
-    pub(super) fn picture(frame: &Frame, fault: PictureFault) -> Self {
+    pub(crate) fn picture(frame: &Frame, fault: PictureFault) -> Self {
         Self::Picture {
             camera: frame.camera.clone(),
             fragment: frame.fragment.number.to_string(),
@@ -412,5 +417,28 @@ impl ModelFault {
     /// Returns `true` for a twin of another model.
     pub(super) fn is_other_source(&self) -> bool {
         matches!(self, Self::OtherSource { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_is_lost_with_a_picture_on_it_is_no_bad_picture() {
+        let of = |fault| DetectError::Picture {
+            camera: CameraId::new("gate"),
+            fragment: "1".to_owned(),
+            index: 0,
+            fault,
+        };
+        let failed = |code| {
+            let (name, text) = ("CUDA_ERROR_X".to_owned(), "as the driver says".to_owned());
+            PictureFault::Gpu(gpu::GpuError::Call { call: "cuMemcpyDtoHAsync", code, name, text })
+        };
+        for (fault, lost) in [(failed(719), true), (failed(2), false), (PictureFault::Empty(0, 0), false)] {
+            let error = of(fault);
+            assert_eq!(error.is_device_lost(), lost, "{error}");
+        }
     }
 }

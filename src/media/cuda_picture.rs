@@ -8,15 +8,20 @@ use super::{Color, HostPicture};
 
 /// An 8-bit YUV 4:2:0 picture in the memory of a GPU, complete and with its masks in black.
 ///
-/// It is copied to host memory when somebody first reads it there, and at most once.
+/// It is copied to host memory when it is first read there, and at most once.
 pub struct CudaPicture {
     frame: Arc<DeviceFrame>,
     color: Color,
     luma: Box<[u8; LUMA_CELLS]>,
     /// The stream of its decoder, on which it is copied.
     stream: Arc<CudaStream>,
+    /// Called with an error of the copy by which the GPU is lost.
+    on_loss: GpuLossListener,
     host: OnceLock<Result<HostPicture, GpuError>>,
 }
+
+/// A function that reports the loss of a GPU by the error that shows it.
+pub type GpuLossListener = Arc<dyn Fn(&GpuError) + Send + Sync>;
 
 impl CudaPicture {
     /// Returns the picture in `frame`, with the average luma of each cell of the motion gate's grid.
@@ -25,11 +30,12 @@ impl CudaPicture {
         color: Color,
         luma: Box<[u8; LUMA_CELLS]>,
         stream: Arc<CudaStream>,
+        on_loss: GpuLossListener,
     ) -> Self {
-        Self { frame, color, luma, stream, host: OnceLock::new() }
+        Self { frame, color, luma, stream, on_loss, host: OnceLock::new() }
     }
 
-    /// Returns the picture's memory. Whoever has the GPU read it keeps it until that is done.
+    /// Returns the picture's memory. It is kept as long as the GPU reads it.
     pub(crate) fn frame(&self) -> &Arc<DeviceFrame> {
         &self.frame
     }
@@ -49,7 +55,14 @@ impl CudaPicture {
     /// # Errors
     /// The GPU's, also those of earlier work of its decoder.
     pub(super) fn host(&self) -> Result<&HostPicture, GpuError> {
-        self.host.get_or_init(|| self.download()).as_ref().map_err(Clone::clone)
+        let copied = self.host.get_or_init(|| {
+            self.download().inspect_err(|error| {
+                if error.is_sticky() {
+                    (self.on_loss)(error);
+                }
+            })
+        });
+        copied.as_ref().map_err(Clone::clone)
     }
 
     fn download(&self) -> Result<HostPicture, GpuError> {

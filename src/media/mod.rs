@@ -17,7 +17,7 @@ mod sampler_state;
 mod surface;
 
 pub use access_unit::{ArrivalLag, Demuxed, FragmentEnd, Packet, VideoTrack};
-pub use cuda_picture::CudaPicture;
+pub use cuda_picture::{CudaPicture, GpuLossListener};
 pub use decoded::Decoded;
 pub use detection::{BBox, Detection, PlateText};
 pub use event::{ActivityCounts, Event, Extras, ModelId, Payload, Phase};

@@ -395,16 +395,17 @@ impl NvdecOpened<'_> {
     }
 }
 
-/// The memory of a GPU is full, so a picture was copied to host memory.
-pub(crate) struct PictureMemoryFull<'a> {
+/// A picture could not be copied on its GPU, mostly because the memory is full, and so was copied to host memory.
+pub(crate) struct PictureLeftGpu<'a> {
     pub(crate) gpu: u32,
     pub(crate) reason: &'a str,
 }
 
-impl PictureMemoryFull<'_> {
+impl PictureLeftGpu<'_> {
     pub(crate) fn emit(self) {
         let Self { gpu, reason } = self;
-        warn!(stage = STAGE, gpu = %format_args!("cuda:{gpu}"), reason, "no memory for pictures on the GPU: they are copied to host memory");
+        let gpu = format!("cuda:{gpu}");
+        warn!(stage = STAGE, gpu, reason, "pictures cannot stay on the GPU: they are copied to host memory");
     }
 }
 

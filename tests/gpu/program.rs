@@ -150,8 +150,9 @@ async fn a_gpu_that_is_lost_while_it_decodes_ends_the_process_and_no_event_is_lo
     let ended = program.wait(began);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(ended.status.code(), Some(70), "{:#?}", ended.log);
-    let lost: Vec<_> = ended.log.iter().filter(|line| line.contains("\"GPU lost\"")).collect();
-    assert!(lost.len() == 1 && lost[0].contains("CUDA_ERROR_LAUNCH_FAILED (719)"), "{:#?}", ended.log);
+    // By the camera, and by the model on the CPU if a picture was left on the GPU.
+    let mut lost = ended.log.iter().filter(|line| line.contains("\"GPU lost\""));
+    assert!(lost.any(|line| line.contains("CUDA_ERROR_LAUNCH_FAILED (719)")), "{:#?}", ended.log);
 
     driver.set_faults("");
     let again =

@@ -94,7 +94,9 @@ fn decode_beside(
             println!("camera {number}: {} frames of {} access units", frames.len(), fragment.len());
         }
         if index == 0 {
-            halts.iter().for_each(|halt| drop(halt.wait()));
+            for halt in halts {
+                halt.wait();
+            }
         }
     }
     assert!(errors.is_empty(), "camera {number}: {errors:?}");

@@ -339,9 +339,9 @@ fn model_when(program: &Program, wanted: impl Fn(&Value) -> bool) -> Value {
     })
 }
 
-/// The reason of `/healthz` for a model that is tried on the GPU again.
+/// The reason of `/healthz` for a model that is tried on the GPU again: the driver of the tests has two.
 const TRIED_AGAIN: &str =
-    "model yolov8.onnx runs on the CPU although this host has a GPU; it is tried there again: ";
+    "model yolov8.onnx runs on the CPU although this host has a GPU (cuda:0); it is tried there again: ";
 
 fn auto() -> String {
     format!("publishers:\n  local_dir: events\ndevice: auto\ncameras:\n{}", camera("front"))

@@ -9,16 +9,16 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 static WORK: RwLock<()> = RwLock::new(());
 
 thread_local! {
-    /// The number of guards of this thread.
+    /// The number of guards of this thread, of both kinds.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Work on a GPU that captures nothing, until it is dropped.
 ///
-/// A thread may begin work within work. Guards are dropped in the reverse order of their beginning, as those of scopes are.
+/// A thread may begin work within work, and within its own capture. Guards are dropped in the reverse order of their beginning, as those of scopes are.
 #[derive(Debug)]
 pub struct GpuWork(
-    // Unset within other work of the thread: a second read lock would wait for a capture that waits for the first.
+    // Unset within another guard of the thread: a second lock would wait for a capture that waits for the first, or for its own.
     #[expect(dead_code, reason = "held, not read")] Option<RwLockReadGuard<'static, ()>>,
 );
 
@@ -48,7 +48,15 @@ impl GraphCapture {
     /// Waits for all work on GPUs that is under way, and keeps other work from beginning.
     #[must_use]
     pub fn begin() -> Self {
-        Self(WORK.write().unwrap_or_else(PoisonError::into_inner))
+        let guard = WORK.write().unwrap_or_else(PoisonError::into_inner);
+        DEPTH.set(DEPTH.get() + 1);
+        Self(guard)
+    }
+}
+
+impl Drop for GraphCapture {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get().saturating_sub(1));
     }
 }
 

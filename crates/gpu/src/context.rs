@@ -1,5 +1,7 @@
 //! Owners of what the driver hands out: contexts, streams, events, device buffers and pinned host buffers.
 //!
+//! What is dropped holds a [`GpuWork`], since its owner may be gone long before on any thread.
+//!
 //! Copies between host and device are asynchronous. What a copy reads or writes on the host is a [`PinnedBuffer`], which moves into an
 //! [`InFlight`] until the copy is done, so that nothing can touch it meanwhile.
 #![expect(unsafe_code, reason = "host memory that the driver allocates, reads and writes")]
@@ -8,6 +10,7 @@ use std::ffi::CStr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use super::capture::GpuWork;
 use super::driver::{CudaDriver, DeviceAddress, DeviceRows, Handle};
 use super::error::GpuError;
 use super::launch::{ArgumentBytes, Kernel};
@@ -109,6 +112,7 @@ impl RetainedContext {
 
 impl Drop for RetainedContext {
     fn drop(&mut self) {
+        let _work = GpuWork::begin();
         if let Some(module) = self.module
             && self.driver.bind(self.handle).is_ok()
         {
@@ -292,6 +296,7 @@ impl CudaStream {
 
 impl Drop for CudaStream {
     fn drop(&mut self) {
+        let _work = GpuWork::begin();
         if let Ok(driver) = self.context.driver() {
             driver.destroy_stream(self.handle);
         }
@@ -318,6 +323,7 @@ impl CudaEvent {
 
 impl Drop for CudaEvent {
     fn drop(&mut self) {
+        let _work = GpuWork::begin();
         if let Ok(driver) = self.context.driver() {
             driver.destroy_event(self.handle);
         }
@@ -396,6 +402,7 @@ impl DeviceBuffer {
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
+        let _work = GpuWork::begin();
         if let Ok(driver) = self.context.driver() {
             // A kernel of any stream may still use the memory. After an error, the context is given up anyway.
             let _ = driver.wait_for_context();
@@ -469,6 +476,7 @@ impl DerefMut for PinnedBuffer {
 
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
+        let _work = GpuWork::begin();
         if let Ok(driver) = self.context.driver() {
             // SAFETY: the pointer is of `allocate_host`, and no reference or copy outlives the owner.
             unsafe { driver.free_host(self.pointer) };

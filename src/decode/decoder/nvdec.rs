@@ -72,7 +72,8 @@ impl Decoder {
         let Some(copier) = self.choice.copier() else { return };
         let mut has_failed = false;
         for (origin, picture) in self.reorder.held_mut() {
-            let latest = self.last_frame.as_ref().map_or(origin.media.0, |(_, last)| last.0 + MAX_RAISE_MS);
+            let last = self.last_frame.as_ref().filter(|(fragment, _)| *fragment == origin.fragment.number);
+            let latest = last.map_or(origin.media.0, |(_, last)| last.0 + MAX_RAISE_MS);
             let media = MediaMs(origin.media.0.max(latest));
             let is_needed = !origin.primes && (!shows_times || self.sampler.may_pick(media));
             let taken = std::mem::replace(picture, DecodedPicture::Unneeded);
@@ -80,7 +81,7 @@ impl Decoder {
             has_failed |= matches!(picture, DecodedPicture::Failed(_));
         }
         if has_failed {
-            self.choice.suspect_loss();
+            self.choice.count_failed_copy();
         }
     }
 }

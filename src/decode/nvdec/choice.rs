@@ -11,7 +11,7 @@ use super::gpu_pictures::SurfaceCopier;
 use super::gpus::NvdecGpu;
 use super::sent_rate::SentRate;
 use crate::decode::hw_device::{HardwareDevice, is_on_gpu};
-use crate::media::MediaMs;
+use crate::media::{GpuLossListener, MediaMs};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{DecoderFellBack, DecoderInUse, FallbackReason};
 
@@ -54,6 +54,8 @@ pub(in super::super) struct DecoderChoice {
     retry_wait_ms: i64,
     /// The number of errors since the last frame of NVDEC.
     failures: u32,
+    /// The number of pictures since the last one that could be copied out of a surface.
+    failed_copies: u32,
     /// The loss of the GPU that was found, or a call that failed and may have been one.
     suspicion: Suspicion,
     in_use: Option<DecoderInUse>,
@@ -91,6 +93,7 @@ impl DecoderChoice {
             retry_at: None,
             retry_wait_ms: RETRY_MS.0,
             failures: 0,
+            failed_copies: 0,
             suspicion: Suspicion::None,
             in_use: None,
         }
@@ -126,8 +129,9 @@ impl DecoderChoice {
 
     /// Returns the device for a decoder that is opened again for the same track; `None`: the CPU decodes it.
     pub(in super::super) fn reopen(&mut self, now: Instant) -> Option<HardwareDevice> {
+        self.settle_suspicion();
         self.copier = None;
-        self.failures = 0;
+        (self.failures, self.failed_copies) = (0, 0);
         // FFmpeg's fallback is final for its decoder. A new one is not opened for NVDEC before the time has come.
         if self.open == OpenDecoder::Software && !self.is_retry_due() {
             self.ticket = None;
@@ -140,8 +144,8 @@ impl DecoderChoice {
                 self.open = OpenDecoder::Unproven;
                 Some(device)
             }
-            Err(reason) => {
-                self.fall_back(FallbackReason::Unavailable, &reason, now);
+            Err((reason, said)) => {
+                self.fall_back(reason, &said, now);
                 None
             }
         }
@@ -149,8 +153,10 @@ impl DecoderChoice {
 
     /// Gives everything back, because no decoder is open.
     pub(in super::super) fn close(&mut self) {
+        self.settle_suspicion();
         (self.ticket, self.copier, self.in_use) = (None, None, None);
-        (self.open, self.retry_at, self.failures) = (OpenDecoder::Cpu, None, 0);
+        (self.open, self.retry_at) = (OpenDecoder::Cpu, None);
+        (self.failures, self.failed_copies) = (0, 0);
     }
 
     /// Returns true if the open decoder was opened for NVDEC.
@@ -208,9 +214,17 @@ impl DecoderChoice {
         }
     }
 
-    /// Records that a copy from the GPU failed.
-    pub(in super::super) fn suspect_loss(&mut self) {
-        self.suspicion.suspect();
+    /// Counts a picture that could not be copied out of its surface.
+    pub(in super::super) fn count_failed_copy(&mut self) {
+        if self.copier.is_some() {
+            self.failed_copies += 1;
+            self.suspicion.suspect();
+        }
+    }
+
+    /// Records that a picture was copied out of its surface, or needed no copy.
+    pub(in super::super) fn note_copy(&mut self) {
+        self.failed_copies = 0;
     }
 
     /// Follows a keyframe, before it is sent to the decoder.
@@ -246,19 +260,22 @@ impl DecoderChoice {
     ///
     /// Returns the reason.
     pub(in super::super) fn find_loss(&mut self) -> Option<String> {
-        let suspicion = std::mem::take(&mut self.suspicion);
-        let error = match (suspicion, &self.copier) {
-            (Suspicion::Lost(error), _) => error,
-            // A sticky error is returned by each later call.
-            (Suspicion::Suspected, Some(copier)) => {
-                copier.stream().synchronize().err().filter(GpuError::is_sticky)?
-            }
-            _ => return None,
-        };
+        self.settle_suspicion();
+        let Suspicion::Lost(error) = std::mem::take(&mut self.suspicion) else { return None };
         let gpu = self.gpu.as_ref()?;
-        let reason = format!("GPU {gpu} is lost, and CUDA works again only in a new process: {error}");
+        let reason = gpu.loss(&error);
         gpu.report_loss(format!("camera {}: {reason}", self.camera.id()));
         Some(reason)
+    }
+
+    /// Asks the driver whether the GPU is lost, if that is suspected.
+    fn settle_suspicion(&mut self) {
+        let Suspicion::Suspected = self.suspicion else { return };
+        self.suspicion = Suspicion::None;
+        // A sticky error is returned by each later call.
+        if let Some(Err(error)) = self.copier.as_ref().map(|copier| copier.stream().synchronize()) {
+            self.suspicion.find(error);
+        }
     }
 
     fn leaves_nvdec(&mut self, now: Instant) -> bool {
@@ -269,6 +286,8 @@ impl DecoderChoice {
                 &format!("NVDEC failed {failures} times without a frame between"),
                 now,
             );
+        } else if self.failed_copies >= MAX_FAILURES {
+            self.fall_back(FallbackReason::Refused, "the pictures of NVDEC cannot be copied", now);
         } else if self.ticket.as_ref().is_some_and(|ticket| ticket.is_due(now)) {
             self.fall_back(FallbackReason::Budget, OVER_BUDGET, now);
         } else {
@@ -282,12 +301,14 @@ impl DecoderChoice {
         if !self.is_retry_due() {
             return false;
         }
-        // Without the ticket that FFmpeg's fallback leaves.
-        self.ticket = None;
+        // FFmpeg's fallback leaves one, which is given up for a new one only: NVDEC may take this decoder's pictures up again.
+        let before = self.ticket.take();
         self.retry_at = Some(self.next_retry());
         let has_ticket = self.take_ticket().is_ok();
         if has_ticket {
             self.open = OpenDecoder::Unproven;
+        } else {
+            self.ticket = before;
         }
         has_ticket
     }
@@ -312,19 +333,26 @@ impl DecoderChoice {
         }
     }
 
-    fn new_device(&mut self) -> Result<(HardwareDevice, SurfaceCopier), String> {
-        let Some(gpu) = &self.gpu else { return Err("no GPU decodes".to_owned()) };
-        let opened = gpu.open()?;
+    fn new_device(&mut self) -> Result<(HardwareDevice, SurfaceCopier), (FallbackReason, String)> {
+        let none = || (FallbackReason::Unavailable, "no GPU decodes".to_owned());
+        let gpu = Arc::clone(self.gpu.as_ref().ok_or_else(none)?);
+        let opened = gpu.open().map_err(|reason| (FallbackReason::Unavailable, reason))?;
+        let (camera, losing) = (self.camera.id().clone(), Arc::clone(&gpu));
+        let on_loss: GpuLossListener = Arc::new(move |error| {
+            losing.report_loss(format!("camera {camera}: {}", losing.loss(error)));
+        });
         let created = CudaStream::new(&opened.context).and_then(|stream| {
             let stream = Arc::new(stream);
-            Ok((Arc::clone(&stream), SurfaceCopier::new(stream, opened.pool.as_ref())?))
+            Ok((Arc::clone(&stream), SurfaceCopier::new(stream, opened.pool.as_ref().ok(), on_loss)?))
         });
+        // The GPU works, so its memory is mostly full, for a moment.
         let (stream, copier) = created.map_err(|error| {
             let said = error.to_string();
             self.suspicion.find(error);
-            said
+            (FallbackReason::Refused, said)
         })?;
-        Ok((HardwareDevice::new(stream)?, copier))
+        let device = HardwareDevice::new(stream).map_err(|reason| (FallbackReason::Unavailable, reason))?;
+        Ok((device, copier))
     }
 
     fn fall_back(&mut self, reason: FallbackReason, said: &str, now: Instant) {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
-use gpu::{CudaStream, DeviceMask, FramePool, GpuError, LumaReader};
+use gpu::{CudaStream, DeviceFrame, DeviceMask, FramePool, GpuError, LUMA_CELLS, LumaReader};
 
-use crate::decode::hw_device::{SurfacePlanes, surface_planes};
+use crate::decode::hw_device::{SurfacePlanes, download_by_ffmpeg, surface_planes};
 use crate::decode::mask::{MaskPainter, black_luma};
-use crate::media::{Color, CudaPicture, HostPicture};
-use crate::telemetry::decode::PictureMemoryFull;
+use crate::media::{Color, CudaPicture, GpuLossListener, HostPicture};
+use crate::telemetry::decode::PictureLeftGpu;
 
 /// The reason why a picture could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +17,12 @@ pub(in super::super) enum GpuCopyError {
     /// A call of the driver failed.
     #[error("it cannot be copied from its surface: {0}")]
     Gpu(#[from] GpuError),
-    /// NVDEC returned another format than 4:2:0.
-    #[error("NVDEC returned it in an unknown format")]
-    Format,
+    /// FFmpeg cannot copy it.
+    #[error("FFmpeg cannot copy it from its surface: {0}")]
+    Ffmpeg(#[from] ffmpeg_next::Error),
+    /// Its planes have another size than it.
+    #[error("its planes have another size")]
+    Planes,
 }
 
 /// A picture that was copied out of a surface.
@@ -28,8 +31,8 @@ pub(in super::super) enum GpuCopy {
     OnGpu(CudaPicture),
     /// 8 bits per sample, in host memory.
     Host(HostPicture),
-    /// 10 bits per sample in FFmpeg's planar format, as its software decoder returns them.
-    TenBit(Video),
+    /// More than 8 bits per sample or more chroma, in one of FFmpeg's formats in host memory.
+    Other(Video),
 }
 
 /// Copies the pictures of one decoder out of its surfaces.
@@ -37,29 +40,35 @@ pub(in super::super) struct SurfaceCopier {
     stream: Arc<CudaStream>,
     /// `None`: the GPU's kernels cannot be used, so pictures go to host memory.
     on_gpu: Option<PicturesOnGpu>,
-    /// True if the last picture found no room on the GPU.
-    is_full: bool,
+    /// True if the last picture could not be copied on the GPU.
+    has_failed: bool,
 }
 
 /// The memory and the tables of pictures that stay on the GPU.
 struct PicturesOnGpu {
     pool: FramePool,
     luma: LumaReader,
+    on_loss: GpuLossListener,
     /// The masks for the size of the last picture.
     mask: Option<((u32, u32), DeviceMask)>,
 }
 
 impl SurfaceCopier {
-    /// Returns the copier of a decoder that works on `stream`; with `pool`, its pictures stay on the GPU.
+    /// Returns the copier of a decoder that works on `stream`; with `pool`, its pictures stay on the GPU, and `on_loss` is called when one
+    /// of them shows that the GPU is lost.
     ///
     /// # Errors
     /// The driver's.
-    pub(super) fn new(stream: Arc<CudaStream>, pool: Option<&FramePool>) -> Result<Self, GpuError> {
+    pub(super) fn new(
+        stream: Arc<CudaStream>,
+        pool: Option<&FramePool>,
+        on_loss: GpuLossListener,
+    ) -> Result<Self, GpuError> {
         let on_gpu = pool.map(|pool| {
             let luma = LumaReader::new(stream.context())?;
-            Ok(PicturesOnGpu { pool: pool.clone(), luma, mask: None })
+            Ok(PicturesOnGpu { pool: pool.clone(), luma, on_loss, mask: None })
         });
-        Ok(Self { on_gpu: on_gpu.transpose()?, stream, is_full: false })
+        Ok(Self { on_gpu: on_gpu.transpose()?, stream, has_failed: false })
     }
 
     /// Returns the stream of the decoder.
@@ -77,33 +86,31 @@ impl SurfaceCopier {
         color: Color,
         masks: Option<&mut MaskPainter>,
     ) -> Result<GpuCopy, GpuCopyError> {
-        let surface = surface_planes(frame).ok_or(GpuCopyError::Format)?;
+        let Some(surface) = surface_planes(frame) else {
+            return Ok(GpuCopy::Other(download_by_ffmpeg(frame)?));
+        };
         if surface.format == Pixel::NV12
             && let Some(pictures) = &mut self.on_gpu
         {
             match pictures.copy(&self.stream, &surface, color, masks) {
                 Ok(copied) => {
-                    self.is_full = false;
+                    self.has_failed = false;
                     return Ok(GpuCopy::OnGpu(copied));
                 }
-                Err(error) => {
-                    // A copy that began must end before its surface is used again.
-                    let _waited = self.stream.synchronize();
-                    self.check_memory(error)?;
-                }
+                Err(error) => self.check_failure(error)?,
             }
         }
         self.copy_to_host(&surface, color)
     }
 
-    /// Returns the error, unless it says that the GPU's memory is full; that is logged once.
-    fn check_memory(&mut self, error: GpuError) -> Result<(), GpuError> {
-        if !error.is_out_of_memory() {
+    /// Returns the error if the GPU is lost. Another one, mostly that its memory is full, is logged once.
+    fn check_failure(&mut self, error: GpuError) -> Result<(), GpuError> {
+        if error.is_sticky() {
             return Err(error);
         }
-        if !std::mem::replace(&mut self.is_full, true) {
+        if !std::mem::replace(&mut self.has_failed, true) {
             let gpu = self.stream.context().ordinal();
-            PictureMemoryFull { gpu, reason: &error.to_string() }.emit();
+            PictureLeftGpu { gpu, reason: &error.to_string() }.emit();
         }
         Ok(())
     }
@@ -116,8 +123,8 @@ impl SurfaceCopier {
         }
         let [luma, chroma] = planes;
         match surface.format {
-            Pixel::P010LE => Ok(GpuCopy::TenBit(ten_bit(surface.size_px, &luma, &chroma))),
-            _ => planar(surface.size_px, luma, &chroma, color).map(GpuCopy::Host).ok_or(GpuCopyError::Format),
+            Pixel::P010LE => Ok(GpuCopy::Other(ten_bit(surface.size_px, &luma, &chroma))),
+            _ => planar(surface.size_px, luma, &chroma, color).map(GpuCopy::Host).ok_or(GpuCopyError::Planes),
         }
     }
 }
@@ -131,15 +138,29 @@ impl PicturesOnGpu {
         masks: Option<&mut MaskPainter>,
     ) -> Result<CudaPicture, GpuError> {
         let frame = self.pool.take(surface.size_px)?;
+        let filled = self.fill(stream, surface, (&frame, color), masks).inspect_err(|_| {
+            // A copy that began must end before its surface and its target are used again.
+            let _waited = stream.synchronize();
+        });
+        let on_loss = Arc::clone(&self.on_loss);
+        Ok(CudaPicture::new(frame, color, Box::new(filled?), Arc::clone(stream), on_loss))
+    }
+
+    /// Copies the picture into `frame`, blackens its masks, and waits; returns the motion gate's grid.
+    fn fill(
+        &mut self,
+        stream: &CudaStream,
+        surface: &SurfacePlanes,
+        (frame, color): (&DeviceFrame, Color),
+        masks: Option<&mut MaskPainter>,
+    ) -> Result<[u8; LUMA_CELLS], GpuError> {
         frame.copy_from(stream, &surface.planes)?;
         if let Some(masks) = masks {
-            self.mask_for(stream, surface.size_px, masks)?.paint(stream, &frame, black_luma(color))?;
+            self.mask_for(stream, surface.size_px, masks)?.paint(stream, frame, black_luma(color))?;
         }
-        self.luma.start(stream, &[&*frame])?;
+        self.luma.start(stream, &[frame])?;
         // Everything before it in the stream is done as well.
-        let cells = self.luma.finish()?.pop();
-        let cells = cells.ok_or(GpuError::Argument("the GPU averaged no picture"))?;
-        Ok(CudaPicture::new(frame, color, Box::new(cells), Arc::clone(stream)))
+        self.luma.finish()?.pop().ok_or(GpuError::Argument("the GPU averaged no picture"))
     }
 
     fn mask_for(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use gpu::{CudaContext, CudaDriver, FramePool, GpuWork, nvdec_engines};
+use gpu::{CudaContext, CudaDriver, FramePool, GpuError, GpuWork, nvdec_engines};
 use kvs_config::raw::DecodeDevice;
 
 use super::budget::{DecodeBudget, capacity_of, macroblocks};
@@ -13,7 +13,7 @@ use crate::base::lock;
 use crate::telemetry::decode::{NvdecOpened, NvdecUnavailable};
 
 /// A function that is called with the reason of a loss.
-type GpuLossListener = dyn Fn(String) + Send + Sync;
+type LossReasonListener = dyn Fn(String) + Send + Sync;
 
 /// A function that returns a GPU by its index once its kernels have proved themselves, else the reason why they cannot be used.
 type KernelOpener = dyn Fn(u32) -> Result<CudaContext, String> + Send + Sync;
@@ -27,7 +27,7 @@ pub struct GpuDecoders {
 struct GpusInner {
     choice: DecodeDevice,
     gpus: Mutex<BTreeMap<u32, Arc<NvdecGpu>>>,
-    on_loss: Arc<GpuLossListener>,
+    on_loss: Arc<LossReasonListener>,
     kernels: Arc<KernelOpener>,
 }
 
@@ -81,14 +81,19 @@ impl GpuDecoders {
         self.gpu(index).open().map(|opened| opened.budget.capacity() / (30 * macroblocks((1920, 1080))))
     }
 
-    /// Returns the reason for which a GPU that was to decode does not, if there is one.
+    /// Returns what the GPUs that were to decode do not do, with the reasons, if there is something.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         let gpus = lock(&self.inner.gpus);
-        gpus.values().find_map(|gpu| {
-            let reason = gpu.opened.get()?.as_ref().err()?;
-            Some(format!("cameras are decoded on the CPU, not by NVDEC of {gpu}: {reason}"))
-        })
+        let fault = |gpu: &Arc<NvdecGpu>| match gpu.opened.get()? {
+            Err(reason) => Some(format!("cameras are decoded on the CPU, not by NVDEC of {gpu}: {reason}")),
+            Ok(opened) => {
+                let reason = opened.pool.as_ref().err()?;
+                Some(format!("pictures of NVDEC of {gpu} are copied to host memory: {reason}"))
+            }
+        };
+        let faults: Vec<String> = gpus.values().filter_map(fault).collect();
+        (!faults.is_empty()).then(|| faults.join("; "))
     }
 
     /// Returns whether every camera is to be decoded by a GPU, wherever its models run.
@@ -118,15 +123,15 @@ pub struct NvdecGpu {
     index: u32,
     opened: OnceLock<Result<OpenedGpu, String>>,
     kernels: Arc<KernelOpener>,
-    on_loss: Arc<GpuLossListener>,
+    on_loss: Arc<LossReasonListener>,
 }
 
 /// The context of a GPU, and the capacity of its decoders.
 pub(super) struct OpenedGpu {
     pub(super) context: CudaContext,
     pub(super) budget: Arc<DecodeBudget>,
-    /// The memory of pictures that stay on the GPU; `None` if they are copied to host memory.
-    pub(super) pool: Option<FramePool>,
+    /// The memory of pictures that stay on the GPU, or the reason for which they are copied to host memory.
+    pub(super) pool: Result<FramePool, String>,
 }
 
 impl NvdecGpu {
@@ -135,6 +140,8 @@ impl NvdecGpu {
     /// # Errors
     /// The reason why it cannot decode, which stays the same for the life of the process.
     pub(super) fn open(&self) -> Result<&OpenedGpu, String> {
+        // Before the wait for another thread that opens it: a capture waits for this one's work, if it has any.
+        let _work = GpuWork::begin();
         let opened = self.opened.get_or_init(|| {
             let opened = self.open_now();
             if let Err(reason) = &opened {
@@ -147,21 +154,21 @@ impl NvdecGpu {
 
     fn open_now(&self) -> Result<OpenedGpu, String> {
         let with_kernels = (self.kernels)(self.index);
-        let _work = GpuWork::begin();
-        let (context, pool) = match &with_kernels {
-            Ok(context) => (context.clone(), Some(FramePool::new(context))),
-            Err(_) => {
-                let plain = CudaDriver::load()
-                    .and_then(|driver| CudaContext::retain_without_kernels(&driver, self.index));
-                (plain.map_err(|error| error.to_string())?, None)
-            }
-        };
+        let pool = with_kernels.as_ref().map(FramePool::new).map_err(Clone::clone);
+        let plain =
+            || CudaDriver::load().and_then(|driver| CudaContext::retain_without_kernels(&driver, self.index));
+        let context = with_kernels.or_else(|_| plain()).map_err(|error| error.to_string())?;
         let engines = nvdec_engines(&context).map_err(|error| error.to_string())?;
         test_nvdec(&context).map_err(|fault| fault.to_string())?;
         let capacity = capacity_of(engines);
-        let to_host = with_kernels.err();
-        NvdecOpened { gpu: &self.to_string(), engines, capacity, to_host: to_host.as_deref() }.emit();
+        let to_host = pool.as_ref().err().map(String::as_str);
+        NvdecOpened { gpu: &self.to_string(), engines, capacity, to_host }.emit();
         Ok(OpenedGpu { context, budget: DecodeBudget::new(capacity), pool })
+    }
+
+    /// Returns the words of an error by which the GPU is lost.
+    pub(super) fn loss(&self, error: &GpuError) -> String {
+        format!("GPU {self} is lost, and CUDA works again only in a new process: {error}")
     }
 
     /// Reports the loss of the GPU to the service.

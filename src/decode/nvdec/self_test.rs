@@ -68,11 +68,11 @@ fn test_codec(
 ) -> Result<(), SelfTestFault> {
     let stream = Arc::new(CudaStream::new(context)?);
     let device = HardwareDevice::new(Arc::clone(&stream)).map_err(SelfTestFault::Device)?;
-    let mut copier = SurfaceCopier::new(stream, None)?;
+    let mut copier = SurfaceCopier::new(stream, None, Arc::new(|_| {}))?;
     let units = access_units(clip, delimiter);
     let on_cpu = decode((codec, name), &units, None, |frame| {
         let color = Color { matrix: Matrix::Bt601, full_range: false };
-        let lost = GpuCopyError::Format;
+        let lost = GpuCopyError::Planes;
         HostPicture::from_ffmpeg(frame, color).ok_or(SelfTestFault::Copy { codec: name, error: lost })
     })?;
     let by_nvdec = decode((codec, name), &units, Some(&device), |frame| on_host(&frame, name, &mut copier))?;
@@ -135,8 +135,8 @@ fn on_host(
     let color = Color { matrix: Matrix::Bt601, full_range: false };
     match copier.copy(frame, color, None) {
         Ok(GpuCopy::Host(picture)) => Ok(picture),
-        Ok(GpuCopy::OnGpu(_) | GpuCopy::TenBit(_)) => {
-            Err(SelfTestFault::Copy { codec, error: GpuCopyError::Format })
+        Ok(GpuCopy::OnGpu(_) | GpuCopy::Other(_)) => {
+            Err(SelfTestFault::Copy { codec, error: GpuCopyError::Planes })
         }
         Err(error) => Err(SelfTestFault::Copy { codec, error }),
     }

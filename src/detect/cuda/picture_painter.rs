@@ -245,7 +245,8 @@ mod tests {
         let planes = FramePlanes { planes: view.planes, strides: view.strides };
         memory.upload(stream, &planes, staging).unwrap().wait().unwrap();
         let luma = Box::new([0; LUMA_CELLS]);
-        let picture = CudaPicture::new(Arc::new(memory), view.color, luma, Arc::clone(stream));
+        let picture =
+            CudaPicture::new(Arc::new(memory), view.color, luma, Arc::clone(stream), Arc::new(|_| {}));
         Frame { surface: Surface::Cuda(picture), ..frame }
     }
 

@@ -27,7 +27,8 @@ pub(super) fn probes(settings: &Settings) -> Vec<Probe> {
     // `auto` decodes where the models run.
     let decodes =
         decode == DecodeDevice::Cuda || (decode == DecodeDevice::Auto && device != DeviceChoice::Cpu);
-    let nvdec = decodes.then(|| Probe::new("nvdec", Asks::Host, check_nvdec(device, decode)));
+    // As a model: driver and self-tests take time, and a model that is loaded meanwhile would hold them up.
+    let nvdec = decodes.then(|| Probe::new("nvdec", Asks::Model, check_nvdec(device, decode)));
     gpu.into_iter().chain(nvdec).chain([Probe::new("open files", Asks::Host, open_files)]).collect()
 }
 
@@ -68,25 +69,26 @@ async fn check_nvdec(device: DeviceChoice, decode: DecodeDevice) -> Finding {
         // Without a GPU for the models, `cuda` means the first one.
         let indices: BTreeSet<u32> =
             device.on_this_host().into_iter().map(|device| device.gpu().unwrap_or_default()).collect();
-        let of_gpu =
-            |index: &u32| gpus.cameras_of(*index).map_err(|reason| format!("cuda:{index}: {reason}"));
-        let cameras = indices.iter().map(of_gpu).sum::<Result<u64, String>>();
-        (cameras, Gpus::open().driver().is_some())
+        let opened: Vec<Result<u64, String>> = indices.iter().map(|index| gpus.cameras_of(*index)).collect();
+        (opened, gpus.fault(), Gpus::open().driver().is_some())
     });
-    match tested.await {
-        Err(_) => Finding::fail("NVIDIA's or FFmpeg's library panicked; set decode: cpu, and report it"),
-        Ok((Ok(cameras), _)) => Finding::ok(format!(
-            "NVDEC decodes built-in clips as the CPU does; counted with room for {cameras} cameras of 1920x1080 px at 30 frames per second"
-        )),
-        Ok((Err(_), false)) if decode == DecodeDevice::Auto => {
+    let Ok((opened, fault, has_driver)) = tested.await else {
+        return Finding::fail("NVIDIA's or FFmpeg's library panicked; set decode: cpu, and report it");
+    };
+    let cameras: u64 = opened.iter().flatten().sum();
+    let text = format!(
+        "NVDEC decodes built-in clips as the CPU does; counted with room for {cameras} cameras of 1920x1080 px at 30 frames per second"
+    );
+    match fault {
+        None => Finding::ok(text),
+        Some(_) if decode == DecodeDevice::Auto && !has_driver => {
             Finding::ok("no NVIDIA driver: cameras are decoded on the CPU")
         }
-        Ok((Err(reason), _)) if decode == DecodeDevice::Auto => {
-            Finding::warn(format!("cameras are decoded on the CPU: {reason}"))
+        Some(fault) if decode == DecodeDevice::Cuda && opened.iter().any(Result::is_err) => {
+            Finding::fail(format!("decode: cuda does not work: {fault}; fix that, or write `decode: auto`"))
         }
-        Ok((Err(reason), _)) => {
-            Finding::fail(format!("decode: cuda does not work: {reason}; fix that, or write `decode: auto`"))
-        }
+        Some(fault) if cameras > 0 => Finding::warn(format!("{text}; {fault}")),
+        Some(fault) => Finding::warn(fault),
     }
 }
 

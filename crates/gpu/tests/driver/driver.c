@@ -34,7 +34,7 @@
 #include "../../kernels/kernels.cu"
 
 typedef int CUresult;
-enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 100, NO_CONTEXT = 201, BAD_PTX = 218, BAD_HANDLE = 400, NOT_FOUND = 500, LOST = 719 };
+enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_DEVICE = 100, NO_CONTEXT = 201, BAD_PTX = 218, BAD_HANDLE = 400, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, LOST = 719 };
 
 /* --- faults ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -42,7 +42,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int allocations, launches;
 static _Thread_local void *current;
 
-static int is_lost;
+static int lost; /* the error of every call from now on */
 
 /* Writes the path of a file in the folder of this library. */
 static const char *beside_library(char *path, size_t bytes, const char *name) {
@@ -87,7 +87,7 @@ static int fault_numbers(const char *word, long *first, long *second) {
 }
 
 /* The result of a call that fails only where the GPU is lost. */
-static CUresult alive(void) { return is_lost ? LOST : OK; }
+static CUresult alive(void) { return lost; }
 
 /* Returns the error for call `count` of a function. */
 static CUresult fails(const char *call, int count) {
@@ -310,12 +310,12 @@ CUresult cuStreamSynchronize(void *stream) {
     (void)stream;
     WORK("cuStreamSynchronize");
     run_all();
-    return OK;
+    return alive();
 }
 CUresult cuCtxSynchronize(void) {
     WORK("cuCtxSynchronize");
     run_all();
-    return OK;
+    return alive();
 }
 CUresult cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
     (void)stream, (void)event, (void)flags;
@@ -337,7 +337,7 @@ CUresult cuEventSynchronize(void *event) {
     (void)event;
     WORK("cuEventSynchronize");
     run_all();
-    return OK;
+    return alive();
 }
 CUresult cuEventDestroy_v2(void *event) {
     free(event);
@@ -455,6 +455,9 @@ CUresult cuModuleGetFunction(void **function, void *module, const char *name) {
 
 static void run_kernel(Work *work) {
     const FakeKernel *kernel = work->from;
+    /* The first pages are unmapped, on a GPU as well. */
+    if (*(uint64_t *)(work->arguments + kernel->result) < 65536) lost = ILLEGAL_ADDRESS;
+    if (lost) return;
     blockDim = (Index3){work->block[0], work->block[1], 1};
     /* From the last thread to the first: a GPU promises no order. */
     for (unsigned z = work->grid[2]; z-- > 0;)

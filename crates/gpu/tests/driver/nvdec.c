@@ -73,7 +73,7 @@ static int is_self_test(const struct decoder *decoder) { return decoder->info.wi
 int cuvidCreateDecoder(void **out, struct create_info *info) {
     char line[160];
     long max;
-    if (is_lost) return LOST;
+    if (lost) return lost;
     struct decoder *decoder = calloc(1, sizeof *decoder);
     decoder->info = *info;
     pthread_mutex_lock(&lock);
@@ -125,8 +125,8 @@ int cuvidDecodePicture(void *of, struct picture_info *picture) {
     pthread_mutex_lock(&lock);
     int count = is_self_test(decoder) ? 0 : ++pictures;
     pthread_mutex_unlock(&lock);
-    if (fault_numbers("lost", &at, NULL) && count >= at) is_lost = 1;
-    if (is_lost) return LOST;
+    if (fault_numbers("lost", &at, NULL) && count >= at) lost = LOST;
+    if (lost) return lost;
     if (fault_numbers("picture", &at, &error) && count == at) return (int)error;
     if (fault_numbers("broken", &at, &error) && count >= at) return (int)error;
     decoder->pictures++;
@@ -176,7 +176,7 @@ int cuvidMapVideoFrame64(void *of, int index, uint64_t *at, unsigned *pitch, voi
     long which, error;
     int slot = 0;
     (void)how;
-    if (is_lost) return LOST;
+    if (lost) return lost;
     pthread_mutex_lock(&lock);
     int count = is_self_test(decoder) ? 0 : ++maps;
     pthread_mutex_unlock(&lock);
